@@ -1,0 +1,1 @@
+"""Rows to conversations to tokens with a loss mask to padding-free batches."""
