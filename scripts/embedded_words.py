@@ -102,8 +102,8 @@ SUBJECTS: dict[str, dict[str, list[str]]] = {
     },
     "computing": {
         "who": _phrases(
-            "the software maker, researchers, the chip maker, hackers, the search engine,
-            engineers,"
+            "the software maker, researchers, the chip maker, hackers, the search engine,"
+            "engineers,"
             "the web browser, the internet provider, the phone maker, developers, the virus,"
             "the online service, the computer maker, the video game studio, the start-up, users,"
             "the operating system, the wireless carrier, the music player, the supercomputer"
@@ -140,8 +140,8 @@ SUBJECTS: dict[str, dict[str, list[str]]] = {
     "world affairs": {
         "who": _phrases(
             "the president, rebels, the prime minister, troops, the foreign minister, militants,"
-            "the United Nations, the parliament, police, gunmen, the opposition, diplomats,
-            soldiers,"
+            "the United Nations, the parliament, police, gunmen, the opposition, diplomats,"
+            "soldiers,"
             "the king, insurgents, voters, the army, the government, protesters, the rebel leader,"
             "peacekeepers, the ambassador, the secretary general, refugees, a suicide bomber"
         ),
