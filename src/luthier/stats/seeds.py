@@ -1,0 +1,148 @@
+"""Several seeds: the crossed bootstrap over examples and seeds, with a small-sample t.
+
+Legend: S seeds of one arm, N examples (shared by both arms).
+
+A difference between two arms varies for two reasons: other test examples could have been drawn,
+and other seeds. The crossed ("pigeonhole") bootstrap resamples both. Its variance has a closed
+form, which is used here instead of random draws: the result has no Monte Carlo noise, and the
+draws of 2 to 5 seeds could not show the tails anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from luthier.stats.proportions import BISECTION_STEPS, Interval
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CrossedEstimate:
+    """A difference of means, with the parts of its variance and their degrees of freedom.
+
+    Attributes:
+        difference: arm − baseline, mean over seeds and examples.
+        example_variance: variance from the draw of examples, N − 1 degrees of freedom.
+        seed_variance: variance from the draw of seeds (and of what differs by seed and example),
+            `seed_df` degrees of freedom (Welch–Satterthwaite over the two arms).
+        smallest_p: what N examples can show at best, 2^(1 − N).
+    """
+
+    difference: float
+    example_variance: float
+    example_df: int
+    seed_variance: float
+    seed_df: float
+    smallest_p: float
+
+    def compute_margin(self, tail: float, power_tail: float = 0.5) -> float:
+        """Half-width √(Σ t²·variance), each part with the t quantile of its own freedom.
+
+        With `power_tail` 0.2, the difference that a test at `tail` finds with power 80%.
+
+        Source: Howe (1974), JASA 69, 789–794; Zou & Donner (2008), Statistics in Medicine 27,
+        1693–1702 (the MOVER combination of two margins).
+        """
+        from scipy.special import stdtrit
+
+        def margin_of(variance: float, df: float) -> float:
+            multiple = float(stdtrit(df, tail) + stdtrit(df, power_tail))
+            return multiple * multiple * variance
+
+        return math.sqrt(
+            margin_of(self.example_variance, self.example_df)
+            + margin_of(self.seed_variance, self.seed_df)
+        )
+
+    def compute_interval(self, level: float = 0.95) -> Interval:
+        """Interval around the difference."""
+        margin = self.compute_margin((1 - level) / 2)
+        return Interval(self.difference - margin, self.difference + margin)
+
+    def compute_p(self) -> float:
+        """Two-sided p-value: the level at which the interval just reaches zero.
+
+        So p < 0.05 exactly where the 95% interval excludes zero.
+        """
+        distance = abs(self.difference)
+        if distance == 0:
+            return 1.0
+        low, high = math.log(1e-300), 0.0
+        for _ in range(BISECTION_STEPS):
+            middle = (low + high) / 2
+            if self.compute_margin(math.exp(middle) / 2) > distance:
+                low = middle
+            else:
+                high = middle
+        return min(1.0, max(self.smallest_p, math.exp(high)))
+
+
+def estimate_crossed_difference(
+    arm_SN: FloatArray, baseline_SN: FloatArray, *, yes_no: bool
+) -> CrossedEstimate:
+    """Estimate the difference of two arms, paired on examples, with several seeds in one or both.
+
+    Examples are resampled together for both arms, seeds within each arm. Seeds are not paired,
+    even where both arms ran with the same numbers: pairing halves the degrees of freedom (with
+    three seeds t grows from 2.78 to 4.30) and would pay only for a correlation above about 0.6
+    between runs of different methods; unpaired stays on the safe side. What varies by seed and
+    example at once is counted once, within the seed part.
+
+    An arm with one seed contributes no seed variance: true for an untouched model, otherwise
+    unmeasured, which the rendered comparison says.
+
+    For yes/no scores two imagined examples, one won and one lost, enter the example variance, so
+    that 0 against 100% still has a width (Bonett & Price 2012, J. Educ. Behav. Stat. 37, 479–488).
+
+    Args:
+        arm_SN, baseline_SN: scores, one row per seed, the same N ≥ 2 examples in both.
+
+    Measured coverage of the 95% interval: 0.95–0.99 with equal numbers of seeds, at worst
+    0.93 with 2 seeds against 5 of unequal spread (docs/statistics.md).
+
+    Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1, 386–411;
+    Welch (1947), Biometrika 34, 28–35.
+    """
+    differences_N = arm_SN.mean(axis=0) - baseline_SN.mean(axis=0)
+    count = len(differences_N)
+    observed_N = np.append(differences_N, [1.0, -1.0]) if yes_no else differences_N
+    example_variance = float(observed_N.var(ddof=1)) / len(observed_N)
+    arms = [scores_SN for scores_SN in (arm_SN, baseline_SN) if len(scores_SN) > 1]
+    variances = [float(scores_SN.mean(axis=1).var(ddof=1)) / len(scores_SN) for scores_SN in arms]
+    freedoms = [len(scores_SN) - 1 for scores_SN in arms]
+    shared = sum(_interaction_variance(scores_SN) for scores_SN in arms)
+    # The seed means already contain the interaction: taken from the examples' part, which is the
+    # well-measured one, it is not counted twice.
+    return CrossedEstimate(
+        difference=float(differences_N.mean()),
+        example_variance=max(0.0, example_variance - shared),
+        example_df=count - 1,
+        seed_variance=sum(variances),
+        seed_df=_pool_freedom(variances, freedoms),
+        smallest_p=2.0 ** (1 - count),
+    )
+
+
+def _interaction_variance(scores_SN: FloatArray) -> float:
+    """Share of the mean's variance from what neither the seed nor the example alone explains."""
+    seeds, count = scores_SN.shape
+    residual_SN = (
+        scores_SN
+        - scores_SN.mean(axis=1, keepdims=True)
+        - scores_SN.mean(axis=0, keepdims=True)
+        + scores_SN.mean()
+    )
+    mean_square = float((residual_SN**2).sum()) / ((seeds - 1) * (count - 1))
+    return mean_square / (seeds * count)
+
+
+def _pool_freedom(variances: list[float], freedoms: list[int]) -> float:
+    total = sum(variances)
+    if total == 0:
+        return float(sum(freedoms)) or 1.0
+    return total**2 / sum(v**2 / df for v, df in zip(variances, freedoms, strict=True))
