@@ -1,0 +1,15 @@
+"""Reports: what the files of a study directory say, as tables, figures and one HTML file."""
+
+from __future__ import annotations
+
+from luthier.report.html import write_report
+from luthier.report.results import StudyResults, read_study
+from luthier.report.tables import render_terminal_table, write_results_csv
+
+__all__ = [
+    "StudyResults",
+    "read_study",
+    "render_terminal_table",
+    "write_report",
+    "write_results_csv",
+]

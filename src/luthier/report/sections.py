@@ -1,0 +1,131 @@
+"""The parts of the page that hold figures: one section a task, and the loss curves."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from luthier.report.comparisons import MetricComparison, Row
+from luthier.report.figures import NARROW_PX, WIDE_PX, draw_confusion, draw_forest, draw_losses
+from luthier.report.headlines import describe_metric
+from luthier.report.results import ArmResults, Evaluation, StudyResults
+from luthier.report.tables import show_mean
+
+
+@dataclass(frozen=True)
+class TwoSizes:
+    """One figure, drawn for a screen and for a phone."""
+
+    wide: Markup
+    narrow: Markup
+
+
+@dataclass(frozen=True)
+class TaskSection:
+    """One task on the page.
+
+    Attributes:
+        models: names of the models that have been scored, the base first.
+        metrics: (title, one text a model) for every metric of the task.
+        confusions: one matrix a model, for a classification.
+    """
+
+    task: str
+    comparisons: tuple[MetricComparison, ...]
+    forest: TwoSizes | None
+    models: tuple[str, ...]
+    metrics: tuple[tuple[str, tuple[str, ...]], ...]
+    confusions: tuple[Markup, ...]
+
+
+def build_task_sections(
+    results: StudyResults,
+    comparisons: Sequence[MetricComparison],
+    colours: Mapping[str, int],
+) -> tuple[TaskSection, ...]:
+    """One section for each task that has been scored."""
+    sections: list[TaskSection] = []
+    for number, task in enumerate(results.tasks):
+        own = tuple(c for c in comparisons if c.headline.task == task)
+        entries = [e for e in results.entries if any(task in run.evaluations for run in e.runs)]
+        if not entries:
+            continue
+        compared = [c for c in own if any(row.pair for row in c.rows)]
+        sections.append(
+            TaskSection(
+                task=task,
+                comparisons=own,
+                forest=_draw_forests(compared, colours, number) if compared else None,
+                models=tuple(entry.name for entry in entries),
+                metrics=_list_metrics(entries, task),
+                confusions=_draw_confusions(entries, task, number),
+            )
+        )
+    return tuple(sections)
+
+
+def build_loss_figure(results: StudyResults, colours: Mapping[str, int]) -> TwoSizes | None:
+    """The loss curves of all arms, or None before the first logged step."""
+    if not any(run.losses or run.validation_losses for run in results.runs):
+        return None
+    return TwoSizes(
+        Markup(draw_losses(results.arms, colours, WIDE_PX, "losses-wide")),
+        Markup(draw_losses(results.arms, colours, NARROW_PX, "losses-narrow")),
+    )
+
+
+def _draw_forests(
+    compared: Sequence[MetricComparison], colours: Mapping[str, int], number: int
+) -> TwoSizes:
+    return TwoSizes(
+        Markup(draw_forest(compared, colours, WIDE_PX, f"forest-{number}-wide")),
+        Markup(draw_forest(compared, colours, NARROW_PX, f"forest-{number}-narrow")),
+    )
+
+
+def _list_metrics(
+    entries: Sequence[ArmResults], task: str
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Every metric of a task by model, mean and deviation over the seeds."""
+    found = [_evaluations(entry, task) for entry in entries]
+    kinds = {
+        name: metric.kind
+        for evaluations in found
+        for evaluation in evaluations
+        for name, metric in evaluation.metrics.items()
+    }
+    rows: list[tuple[str, tuple[str, ...]]] = []
+    for name, kind in kinds.items():
+        headline = describe_metric(task, name, kind)
+        cells: list[str] = []
+        for entry, evaluations in zip(entries, found, strict=True):
+            values = [e.metrics[name].value for e in evaluations if name in e.metrics]
+            mean = statistics.fmean(values) if values else None
+            deviation = statistics.stdev(values) if len(values) > 1 else None
+            row = Row(entry.name, len(values), mean, deviation, None, is_baseline=False)
+            cells.append(show_mean(row, headline))
+        rows.append((headline.title, tuple(cells)))
+    return tuple(rows)
+
+
+def _draw_confusions(entries: Sequence[ArmResults], task: str, number: int) -> tuple[Markup, ...]:
+    """One matrix a model, its counts summed over the seeds."""
+    figures: list[Markup] = []
+    for index, entry in enumerate(entries):
+        scored = [e for e in _evaluations(entry, task) if e.confusion_matrix]
+        if not scored:
+            continue
+        counts = [
+            [sum(cells) for cells in zip(*rows, strict=True)]
+            for rows in zip(*(e.confusion_matrix for e in scored), strict=True)
+        ]
+        name = f"confusion-{number}-{index}"
+        figures.append(Markup(draw_confusion(entry.name, scored[0].labels, counts, name)))
+    return tuple(figures)
+
+
+def _evaluations(entry: ArmResults, task: str) -> list[Evaluation]:
+    return [run.evaluations[task] for run in entry.runs if task in run.evaluations]
