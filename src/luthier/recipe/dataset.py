@@ -122,16 +122,18 @@ class InstructFormat(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    system_prompt: str = Field("", description="System message for rows that bring none.")
-    field_system: Text = Field("system", description="Field with the system message.")
-    field_instruction: Text = Field("instruction", description="Field with the instruction.")
-    field_input: Text = Field("input", description="Field with the optional input.")
-    field_output: Text = Field("output", description="Field with the answer.")
+    system_prompt: str = Field(default="", description="System message for rows that bring none.")
+    field_system: Text = Field(default="system", description="Field with the system message.")
+    field_instruction: Text = Field(
+        default="instruction", description="Field with the instruction."
+    )
+    field_input: Text = Field(default="input", description="Field with the optional input.")
+    field_output: Text = Field(default="output", description="Field with the answer.")
     format: Template = Field(
-        "{instruction} {input}", description="Prompt of a row that has an input."
+        default="{instruction} {input}", description="Prompt of a row that has an input."
     )
     no_input_format: Template = Field(
-        "{instruction}", description="Prompt of a row that has no input."
+        default="{instruction}", description="Prompt of a row that has no input."
     )
 
 
@@ -141,71 +143,77 @@ class DatasetSource(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Text | None = Field(
-        None,
+        default=None,
         description="File, folder or hub id. A relative path starts at the current directory. "
         "In a study, a dataset without `path` uses the study's `data`.",
     )
-    name: Text | None = Field(None, description="Configuration of a hub dataset.")
-    split: Text = Field("train", description="Split of a hub dataset.")
+    name: Text | None = Field(default=None, description="Configuration of a hub dataset.")
+    split: Text = Field(default="train", description="Split of a hub dataset.")
     data_files: Names | None = Field(
-        None, description="Files inside `path` to read; all of them when absent."
+        default=None, description="Files inside `path` to read; all of them when absent."
     )
     ds_type: FileKind | None = Field(
-        None, description="Kind of file; told by the suffix when absent."
+        default=None, description="Kind of file; told by the suffix when absent."
     )
-    revision: Text | None = Field(None, description="Branch, tag or commit of a hub dataset.")
+    revision: Text | None = Field(
+        default=None, description="Branch, tag or commit of a hub dataset."
+    )
     type: RowFormat | InstructFormat = Field(
-        "chat_template",
+        default="chat_template",
         description="How a row is read: a named format, or a mapping with the fields of a custom "
         "instruct format. `messages` and `sharegpt` are read like `chat_template`.",
     )
     conversation: Literal["chatml", ""] | None = Field(
-        None, description="Legacy conversation name; the chat template decides."
+        default=None, description="Legacy conversation name; the chat template decides."
     )
     chat_template: ChatTemplate | None = Field(
-        None, description="Chat template for this dataset; the recipe's when absent."
+        default=None, description="Chat template for this dataset; the recipe's when absent."
     )
     field_messages: Text | None = Field(
-        None,
+        default=None,
         description="Field that holds the list of messages; `messages` or `conversations` "
         "when absent.",
     )
     message_property_mappings: TextMapping | None = Field(
-        None, description="Which field of a message is its `role` and which its `content`."
+        default=None, description="Which field of a message is its `role` and which its `content`."
     )
     roles: RoleNames | None = Field(
-        None,
+        default=None,
         description="Role → the names that the data uses for it, such as "
         "`assistant: [gpt, model]`.",
     )
-    roles_to_train: Names = Field(("assistant",), description="Roles whose turns carry the loss.")
+    roles_to_train: Names = Field(
+        default=("assistant",), description="Roles whose turns carry the loss."
+    )
     train_on_eos: Literal["turn", "all", "last", "none"] = Field(
-        "turn",
+        default="turn",
         description="Which stop tokens carry the loss: of trained turns, of all turns, of the last "
         "turn, or none.",
     )
     columns: Columns | None = Field(
-        None,
+        default=None,
         description="Name → column header, 0-based index, or a list of those joined with a "
         "newline. An index means that the file has no header line.",
     )
     label_words: TextMapping | None = Field(
-        None, description="Raw label → the word that the model writes for it."
+        default=None, description="Raw label → the word that the model writes for it."
     )
     prompt: Template | None = Field(
-        None, description="Prompt of a row, with {column} names in braces."
+        default=None, description="Prompt of a row, with {column} names in braces."
     )
     generate: Literal["elle"] | None = Field(
-        None, description="Rows from a built-in generator, instead of `path`."
+        default=None, description="Rows from a built-in generator, instead of `path`."
     )
-    level: Literal["basic", "cic"] = Field("basic", description="Level of the generated rows.")
+    level: Literal["basic", "cic"] = Field(
+        default="basic", description="Level of the generated rows."
+    )
     style: Literal["compact", "full"] = Field(
-        "compact", description="Length of the generated answers."
+        default="compact", description="Length of the generated answers."
     )
-    count: Count = Field(1000, description="Number of generated rows.")
-    seed: Seed = Field(0, description="Seed of the generator.")
+    count: Count = Field(default=1000, description="Number of generated rows.")
+    seed: Seed = Field(default=0, description="Seed of the generator.")
     hide_values: Flag = Field(
-        False,
+        default=False,
         description="Leave the values out of the generated prompts, so that the model must "
         "compute them.",
     )

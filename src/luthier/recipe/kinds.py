@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -112,6 +112,8 @@ def _phrase_of_type(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         members = [item for item in get_args(annotation) if item is not type(None)]
         return " or ".join(_phrase_of_type(item) for item in members)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "a mapping"
     return {str: "text", bool: "`true` or `false`"}.get(annotation, "another kind of value")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from luthier.report.comparisons import MetricComparison, Row
+from luthier.report.comparisons import MetricComparison, Row, list_arms
 from luthier.report.headlines import Headline, format_difference, format_value
 from luthier.report.results import StudyResults
 
@@ -26,7 +26,7 @@ def choose_first(comparisons: Sequence[MetricComparison]) -> list[MetricComparis
 
 def _answer(comparison: MetricComparison) -> str:
     headline = comparison.headline
-    rows = [row for row in comparison.rows if row.pair is not None]
+    rows = [row for row in list_arms(comparison) if row.pair is not None]
     subject = f"{headline.title} ({headline.task})"
     if not rows:
         return f"On {subject} there is no answer yet. {comparison.missing}".strip()
@@ -105,7 +105,7 @@ def describe_limits(results: StudyResults, comparisons: Sequence[MetricCompariso
 def _describe_size(comparison: MetricComparison) -> str:
     """How many examples there were, and the difference that they can show."""
     headline = comparison.headline
-    pairs = [row.pair for row in comparison.rows if row.pair]
+    pairs = [row.pair for row in list_arms(comparison) if row.pair]
     size = f"{headline.task}: each model was scored on {comparison.n:,} examples."
     left_out = max((pair.left_out for pair in pairs), default=0)
     if left_out:

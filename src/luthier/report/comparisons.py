@@ -10,7 +10,7 @@ import numpy as np
 
 from luthier.errors import ComparisonError, LuthierError
 from luthier.report.headlines import Headline, choose_headlines
-from luthier.report.results import ArmResults, RunResults, StudyResults
+from luthier.report.results import BASE, ArmResults, RunResults, StudyResults
 from luthier.stats.compare import compare_arms
 from luthier.stats.comparison import Comparison, PairResult
 from luthier.stats.read import ArmScores, read_scores
@@ -56,6 +56,15 @@ class MetricComparison:
 def compare_headlines(results: StudyResults) -> tuple[MetricComparison, ...]:
     """Compare all scored arms with the baseline on every headline metric."""
     return tuple(_compare_metric(results, headline) for headline in choose_headlines(results))
+
+
+def list_arms(comparison: MetricComparison) -> list[Row]:
+    """The rows of the arms that stand against the baseline: those that a question is about.
+
+    The base model is one only as the baseline: against a trained baseline its large and
+    uninteresting difference would hide those of the arms.
+    """
+    return [row for row in comparison.rows if not row.is_baseline and row.arm != BASE]
 
 
 def _compare_metric(results: StudyResults, headline: Headline) -> MetricComparison:

@@ -80,3 +80,8 @@ def format_bytes(size: float | None) -> str:
 def format_loss(loss: float | None) -> str:
     """A loss with three decimals."""
     return "–" if loss is None else f"{loss:.3f}"
+
+
+def format_share(share: float) -> str:
+    """`100%`, `3.2%`, `0.04%`: two figures below ten percent."""
+    return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"

@@ -67,6 +67,7 @@ def _build_environment() -> Environment:
         count=costs.format_count,
         bytes=costs.format_bytes,
         loss=costs.format_loss,
+        share=costs.format_share,
         p_value=headlines.format_p,
     )
     functions: dict[str, Any] = {

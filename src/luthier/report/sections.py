@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from luthier.report.comparisons import MetricComparison, Row
-from luthier.report.figures import NARROW_PX, WIDE_PX, draw_confusion, draw_forest, draw_losses
+from luthier.report.comparisons import MetricComparison, Row, list_arms
+from luthier.report.confusion import draw_confusion
+from luthier.report.forest import draw_narrow_forest, draw_wide_forest
 from luthier.report.headlines import describe_metric
-from luthier.report.results import ArmResults, Evaluation, StudyResults
+from luthier.report.losses import draw_losses
+from luthier.report.results import BASE, ArmResults, Evaluation, StudyResults
+from luthier.report.svg import NARROW_PX, WIDE_PX
 from luthier.report.tables import show_mean
 
 
@@ -28,6 +31,7 @@ class TaskSection:
     """One task on the page.
 
     Attributes:
+        omits_base: whether the base model, which is no arm, is left out of `forest`.
         models: names of the models that have been scored, the base first.
         metrics: (title, one text a model) for every metric of the task.
         confusions: one matrix a model, for a classification.
@@ -35,6 +39,7 @@ class TaskSection:
 
     task: str
     comparisons: tuple[MetricComparison, ...]
+    omits_base: bool
     forest: TwoSizes | None
     models: tuple[str, ...]
     metrics: tuple[tuple[str, tuple[str, ...]], ...]
@@ -53,11 +58,12 @@ def build_task_sections(
         entries = [e for e in results.entries if any(task in run.evaluations for run in e.runs)]
         if not entries:
             continue
-        compared = [c for c in own if any(row.pair for row in c.rows)]
+        compared = [c for c in own if any(row.pair for row in list_arms(c))]
         sections.append(
             TaskSection(
                 task=task,
                 comparisons=own,
+                omits_base=results.baseline != BASE,
                 forest=_draw_forests(compared, colours, number) if compared else None,
                 models=tuple(entry.name for entry in entries),
                 metrics=_list_metrics(entries, task),
@@ -81,8 +87,8 @@ def _draw_forests(
     compared: Sequence[MetricComparison], colours: Mapping[str, int], number: int
 ) -> TwoSizes:
     return TwoSizes(
-        Markup(draw_forest(compared, colours, WIDE_PX, f"forest-{number}-wide")),
-        Markup(draw_forest(compared, colours, NARROW_PX, f"forest-{number}-narrow")),
+        Markup(draw_wide_forest(compared, colours, f"forest-{number}-wide")),
+        Markup(draw_narrow_forest(compared, colours, f"forest-{number}-narrow")),
     )
 
 

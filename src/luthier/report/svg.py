@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+WIDE_PX, NARROW_PX = 860, 312
+"""Widths of a figure on a screen or on paper, and on a phone: letters keep their size on both."""
+
 FONT_PX = 12
+LETTER_PX = 6.6
+"""Mean width of a letter, from which room for labels is reckoned."""
+
 PIXELS_PER_INCH = 72
 
 _SETTINGS: dict[Any, Any] = {
@@ -75,7 +81,15 @@ def add_axes(figure: Figure, left: float, top: float, width: float, height: floa
 
 def set_title(axes: Axes, title: str) -> None:
     """A title above the axes, flush left with them."""
-    axes.set_title(title, loc="left", color=INK, fontsize=FONT_PX + 1, fontweight="bold", pad=10)
+    axes.set_title(title, loc="left", color=INK, fontsize=FONT_PX + 1, fontweight="bold", pad=12)
+
+
+def shorten(text: str, most: int) -> str:
+    """`text`, or its beginning and end around an ellipsis where it is too long."""
+    if len(text) <= most:
+        return text
+    head = (most - 1) * 2 // 3
+    return f"{text[:head]}…{text[head + 1 - most :]}"
 
 
 def render_svg(figure: Figure, name: str, description: str) -> str:

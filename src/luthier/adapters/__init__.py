@@ -1,0 +1,1 @@
+"""What is trained: all weights, or low-rank updates beside frozen ones."""

@@ -1,0 +1,49 @@
+"""Put an adapter from disk onto a base model, for evaluation, merging or further training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from luthier.adapters.attach_lora import describe_attached, replace_module
+from luthier.adapters.attached import AttachedAdapter
+from luthier.adapters.lora import LoraLayer
+from luthier.adapters.peft_format import read_settings, read_weights
+from luthier.adapters.targets import list_linear_layers
+from luthier.errors import ModelError
+
+
+@torch.no_grad()
+def load_adapter(model: Any, folder: Path, *, base_model: str) -> AttachedAdapter:
+    """Attach the adapter in `folder`, written by PEFT or by Luthier, to `model`.
+
+    Raises:
+        ModelError: the adapter was trained on another model.
+    """
+    settings = read_settings(folder)
+    linear = list_linear_layers(model)
+    model.requires_grad_(False)
+    layers: dict[str, LoraLayer] = {}
+    for name, tensors in read_weights(folder).items():
+        base = linear.get(name)
+        if base is None:
+            raise ModelError(f"{folder}: this model has no linear layer {name}.")
+        layers[name] = _fill(LoraLayer(base, settings, tensors["lora_A"].dtype), tensors, folder)
+        replace_module(model, name, layers[name])
+    return describe_attached(model, layers, base_model)
+
+
+def _fill(layer: LoraLayer, tensors: dict[str, torch.Tensor], folder: Path) -> LoraLayer:
+    for kind, tensor in tensors.items():
+        parameter: nn.Parameter | None = getattr(layer, kind)
+        if parameter is None or parameter.shape != tensor.shape:
+            raise ModelError(
+                f"{folder}: {kind} has shape {tuple(tensor.shape)}, which does not fit this "
+                "model. The adapter was trained on another one."
+            )
+        parameter.copy_(tensor)
+    layer.refresh_norm()
+    return layer

@@ -1,0 +1,204 @@
+"""LoRA, with DoRA and rsLoRA as choices on it.
+
+    LoRA    y = W x + b + s·B A x             s = α/R            (Hu et al. 2021, eq. 3)
+    rsLoRA  the same with                     s = α/√R           (Kalajdzievski 2023, thm. 3.2)
+    DoRA    y = m/‖W + s·B A‖ ∘ (W + s·B A) x + b                (Liu et al. 2024, eq. 5)
+
+DoRA's norm is per output row and counts as a constant for the gradient (Liu et al., section 4.3).
+Since it depends on weights alone it is computed once per optimizer step, by
+`refresh_norm`, and not in every forward pass.
+
+Shapes: `T` tokens, `I` input width, `O` output width, `R` rank.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+Scaling = Literal["alpha/rank", "alpha/sqrt(rank)"]
+
+# Below this a row of W + sBA counts as zero: dividing by it would give NaN (float32's tiny is 1e-38).
+SMALLEST_NORM = 1e-12
+
+
+class LoraSettings(NamedTuple):
+    rank: int
+    alpha: float
+    dropout: float = 0.0
+    scaling: Scaling = "alpha/rank"
+    magnitude: bool = False  # DoRA
+
+    @property
+    def scale(self) -> float:
+        divisor = self.rank if self.scaling == "alpha/rank" else math.sqrt(self.rank)
+        return self.alpha / divisor
+
+
+class LoraLayer(nn.Module):
+    """A frozen linear layer and its trained low-rank update.
+
+    Holds `lora_A` (R, I), `lora_B` (O, R) and, for DoRA, `magnitude` (O,). B starts at zero and the
+    magnitude at ‖W‖, so that a new adapter leaves the model as it was.
+    """
+
+    def __init__(self, base: nn.Module, settings: LoraSettings, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.settings = settings
+        self.transposed = isinstance(base, Conv1D)
+        width_out, width_in = self.weight_OI.shape
+        device = self.weight_OI.device
+        rank = settings.rank
+        self.lora_A = nn.Parameter(torch.empty(rank, width_in, dtype=dtype, device=device))
+        self.lora_B = nn.Parameter(torch.zeros(width_out, rank, dtype=dtype, device=device))
+        nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
+        self.dropout = nn.Dropout(settings.dropout)
+        self.magnitude: nn.Parameter | None = None
+        self._norm_O: Tensor | None = None
+        self._base_norm_squared_O: Tensor | None = None
+        if settings.magnitude:
+            self.magnitude = nn.Parameter(self.compute_norm().to(dtype))
+            self.refresh_norm()
+
+    @property
+    def weight_OI(self) -> Tensor:
+        """The frozen weight, one row an output."""
+        weight: Tensor = self.base.weight  # type: ignore[assignment]
+        return weight.T if self.transposed else weight
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base.bias  # type: ignore[return-value]
+
+    @torch.no_grad()
+    def compute_norm(self) -> Tensor:
+        """‖W + s·B A‖ of each row (O,), without forming the sum.
+
+        ‖w + s·b A‖² = ‖w‖² + 2s·(w Aᵀ)·b + s²·(b A Aᵀ)·b, in float32 or wider; ‖w‖² is kept.
+        """
+        accurate = torch.promote_types(self.lora_A.dtype, torch.float32)
+        a_RI, b_OR = self.lora_A.to(accurate), self.lora_B.to(accurate)
+        weight_OI = self.weight_OI.to(accurate)
+        if self._base_norm_squared_O is None:
+            self._base_norm_squared_O = weight_OI.square().sum(1)
+        s = self.settings.scale
+        cross_O = ((weight_OI @ a_RI.T) * b_OR).sum(1)
+        own_O = ((b_OR @ (a_RI @ a_RI.T)) * b_OR).sum(1)
+        squared_O = self._base_norm_squared_O.to(b_OR.device) + 2 * s * cross_O + s * s * own_O
+        return squared_O.clamp(min=SMALLEST_NORM**2).sqrt()
+
+    def refresh_norm(self) -> None:
+        """Recompute DoRA's norm; the loop calls this when the weights have changed."""
+        if self.magnitude is not None:
+            self._norm_O = self.compute_norm().to(self.magnitude.dtype)
+
+    @torch.no_grad()
+    def compute_delta(self) -> Tensor:
+        """What merging adds to the weight, (O, I) in float32 or wider; for DoRA W' − W."""
+        accurate = torch.promote_types(self.lora_A.dtype, torch.float32)
+        update_OI = self.settings.scale * (self.lora_B.to(accurate) @ self.lora_A.to(accurate))
+        if self.magnitude is None:
+            return update_OI
+        weight_OI = self.weight_OI.to(accurate)
+        gain_O1 = (self.magnitude.to(accurate) / self.compute_norm()).unsqueeze(1)
+        return gain_O1 * (weight_OI + update_OI) - weight_OI
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, I) → (…, O)."""
+        if self.training and self.settings.dropout > 0:
+            return self._forward_with_dropout(x)
+        dtype = _compute_dtype(x)
+        gain_O = None
+        if self.magnitude is not None:
+            assert self._norm_O is not None
+            gain_O = self.magnitude / self._norm_O
+        out = _FusedLora.apply(
+            x.to(dtype).flatten(0, -2),
+            self.weight_OI.to(dtype),
+            None if self.bias is None else self.bias.to(dtype),
+            self.lora_A.to(dtype),
+            self.lora_B.to(dtype),
+            gain_O,
+            self.settings.scale,
+        )
+        return out.unflatten(0, x.shape[:-1])
+
+    def _forward_with_dropout(self, x: Tensor) -> Tensor:
+        """PEFT's placement: the update, and DoRA's share of W, see the dropped input."""
+        plain = self.base(x)
+        dropped = self.dropout(x).to(self.lora_A.dtype)
+        update = functional.linear(functional.linear(dropped, self.lora_A), self.lora_B)
+        update = self.settings.scale * update
+        if self.magnitude is not None:
+            assert self._norm_O is not None
+            gain_O = self.magnitude / self._norm_O
+            turned = functional.linear(dropped, self.weight_OI.to(dropped.dtype))
+            update = (gain_O - 1) * turned + gain_O * update
+        return plain + update.to(plain.dtype)
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype
+
+
+class _FusedLora(torch.autograd.Function):
+    """y = x (gW)ᵀ + s·(x Aᵀ)(gB)ᵀ + b without the passes over (T, O) that autograd would make.
+
+    The gain g scales the two weights, which are smaller than the activations, and the update is
+    accumulated into the base product in place. Only x, x Aᵀ and (for DoRA) y are kept.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_TI: Tensor,
+        weight_OI: Tensor,
+        bias_O: Tensor | None,
+        a_RI: Tensor,
+        b_OR: Tensor,
+        gain_O: Tensor | None,
+        scale: float,
+    ) -> Tensor:
+        reduced_TR = x_TI @ a_RI.T
+        gained_OI, gained_OR = weight_OI, b_OR
+        if gain_O is not None:
+            column = gain_O.to(weight_OI.dtype).unsqueeze(1)
+            gained_OI, gained_OR = weight_OI * column, b_OR * column
+        y_TO = functional.linear(x_TI, gained_OI, bias_O)
+        y_TO.addmm_(reduced_TR, gained_OR.T, alpha=scale)
+        ctx.scale = scale
+        kept_y = y_TO if gain_O is not None else None
+        ctx.save_for_backward(x_TI, weight_OI, bias_O, a_RI, b_OR, gain_O, reduced_TR, kept_y)
+        return y_TO
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
+        grad_TO = outputs[0]
+        x_TI, weight_OI, bias_O, a_RI, b_OR, gain_O, reduced_TR, y_TO = ctx.saved_tensors
+        gained_OI, gained_OR = weight_OI, b_OR
+        grad_gain_O = None
+        if gain_O is not None:
+            column = gain_O.to(weight_OI.dtype).unsqueeze(1)
+            gained_OI, gained_OR = weight_OI * column, b_OR * column
+            # Σ_t grad·(y − b) is g times what is wanted, so no second product is needed.
+            weighted_O = (grad_TO * y_TO).sum(0, dtype=gain_O.dtype)
+            if bias_O is not None:
+                weighted_O = weighted_O - bias_O * grad_TO.sum(0, dtype=gain_O.dtype)
+            grad_gain_O = torch.where(gain_O == 0, 0.0, weighted_O / gain_O)
+        grad_reduced_TR = (grad_TO @ gained_OR).mul_(ctx.scale)
+        grad_a_RI = grad_reduced_TR.T @ x_TI if ctx.needs_input_grad[3] else None
+        grad_b_OR = (grad_TO.T @ reduced_TR).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
+        if grad_b_OR is not None and gain_O is not None:
+            grad_b_OR = grad_b_OR * gain_O.to(grad_b_OR.dtype).unsqueeze(1)
+        grad_x_TI = None
+        if ctx.needs_input_grad[0]:
+            grad_x_TI = (grad_TO @ gained_OI).addmm_(grad_reduced_TR, a_RI)
+        return grad_x_TI, None, None, grad_a_RI, grad_b_OR, grad_gain_O, None

@@ -1,0 +1,120 @@
+"""Adapters on disk, in PEFT's own format: what is written here loads there, and back.
+
+PEFT names a tensor `base_model.model.<layer>.lora_A.weight`, and DoRA's magnitude
+`base_model.model.<layer>.lora_magnitude_vector`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from luthier.adapters.lora import LoraLayer, LoraSettings
+from luthier.adapters.targets import shortest_names
+from luthier.errors import ModelError
+from luthier.files import read_json, write_json
+
+CONFIG = "adapter_config.json"
+WEIGHTS = "adapter_model.safetensors"
+PREFIX = "base_model.model."
+ENDINGS = {
+    "lora_A": "lora_A.weight",
+    "lora_B": "lora_B.weight",
+    "magnitude": "lora_magnitude_vector",
+}
+
+# Settings of PEFT that change the model's answer and that LoraLayer does not have.
+UNSUPPORTED = (
+    "alpha_pattern",
+    "exclude_modules",
+    "layer_replication",
+    "lora_bias",
+    "megatron_config",
+    "modules_to_save",
+    "rank_pattern",
+    "target_parameters",
+    "trainable_token_indices",
+)
+
+
+def save_adapter(
+    model: Any, layers: Mapping[str, LoraLayer], folder: Path, base_model: str
+) -> None:
+    """Write adapter_config.json and adapter_model.safetensors into `folder`."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, layer in layers.items():
+        for kind, ending in ENDINGS.items():
+            parameter = getattr(layer, kind)
+            if parameter is not None:
+                tensors[f"{PREFIX}{name}.{ending}"] = parameter.detach().cpu().contiguous()
+    first = next(iter(layers.values()))
+    settings = first.settings
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_json(
+        folder / CONFIG,
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": base_model,
+            "inference_mode": True,
+            "r": settings.rank,
+            "lora_alpha": settings.alpha,
+            "lora_dropout": settings.dropout,
+            "target_modules": shortest_names(model, list(layers)),
+            "bias": "none",
+            "use_dora": settings.magnitude,
+            "use_rslora": settings.scaling == "alpha/sqrt(rank)",
+            "fan_in_fan_out": first.transposed,
+            "init_lora_weights": True,
+        },
+    )
+
+
+def read_settings(folder: Path) -> LoraSettings:
+    """The settings of an adapter that PEFT or Luthier wrote.
+
+    Raises:
+        ModelError: not a LoRA adapter, or one with a setting that this version cannot honour.
+    """
+    config = read_json(folder / CONFIG)
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"{folder}: a {config.get('peft_type')} adapter; only LORA is read.")
+    foreign = [key for key in UNSUPPORTED if config.get(key)]
+    if config.get("bias", "none") != "none":
+        foreign.append("bias")
+    if foreign:
+        raise ModelError(
+            f"{folder}: uses {', '.join(foreign)}, which is not supported. Merge it with PEFT "
+            "(merge_and_unload) and load the merged model."
+        )
+    return LoraSettings(
+        rank=int(config["r"]),
+        alpha=float(config["lora_alpha"]),
+        dropout=float(config.get("lora_dropout", 0.0)),
+        scaling="alpha/sqrt(rank)" if config.get("use_rslora") else "alpha/rank",
+        magnitude=bool(config.get("use_dora")),
+    )
+
+
+def read_weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """layer name → {"lora_A", "lora_B", and for DoRA "magnitude"}."""
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the adapter in {folder}: {error}") from error
+    layers: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        for kind, ending in ENDINGS.items():
+            if key.startswith(PREFIX) and key.endswith(f".{ending}"):
+                name = key[len(PREFIX) : -len(ending) - 1]
+                layers.setdefault(name, {})[kind] = tensor
+                break
+        else:
+            raise ModelError(f"{folder}: {key} is no tensor of a LoRA adapter on linear layers.")
+    return layers

@@ -1,0 +1,156 @@
+"""Conversations and texts → token ids and a loss mask.
+
+The whole conversation is rendered by its chat template and tokenised once. A token is supervised
+where its characters fall inside an assistant's turn, from the first character after the turn's
+header to its stop token. Rendering ever longer prefixes of the conversation finds those spans for
+any template whose earlier turns do not change when a turn is added; a template that rewrites its
+past (dropping earlier reasoning, say) is refused rather than masked wrongly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from luthier.data.batches import TokenizedExample
+from luthier.data.examples import Example
+from luthier.errors import DataError
+
+ExcessLength = Literal["drop", "truncate", "raise"]
+TrainOnEos = Literal["turn", "all", "last", "none"]
+
+
+class TokenizedData(NamedTuple):
+    examples: list[TokenizedExample]
+    dropped: int  # longer than sequence_len
+    truncated: int
+
+
+class TokenizeOptions(NamedTuple):
+    sequence_len: int
+    excess_length: ExcessLength = "drop"
+    train_on_inputs: bool = False
+    train_on_eos: TrainOnEos = "turn"
+
+
+def tokenize_examples(
+    examples: Iterable[Example], tokenizer: Any, options: TokenizeOptions
+) -> TokenizedData:
+    """Tokenise every example and apply the length rule.
+
+    Raises:
+        DataError: an example too long under `raise`, an example without one supervised token,
+            or no example left.
+    """
+    kept: list[TokenizedExample] = []
+    dropped = truncated = longest = 0
+    for example in examples:
+        tokenized = tokenize_example(example, tokenizer, options)
+        length = len(tokenized.input_ids)
+        longest = max(longest, length)
+        if length > options.sequence_len:
+            if options.excess_length == "drop":
+                dropped += 1
+                continue
+            if options.excess_length == "raise":
+                raise DataError(
+                    f"{_name(example)}: {length} tokens, more than sequence_len "
+                    f"{options.sequence_len}. Raise sequence_len, or set "
+                    "excess_length_strategy to drop or truncate."
+                )
+            truncated += 1
+            tokenized = TokenizedExample(
+                tokenized.id,
+                tokenized.input_ids[: options.sequence_len],
+                tokenized.loss_mask[: options.sequence_len],
+            )
+        if tokenized.supervised_tokens == 0:
+            raise DataError(
+                f"{_name(example)}: every label is masked, so it teaches nothing. It needs an "
+                "assistant turn with text within sequence_len; check roles_to_train and "
+                "sequence_len."
+            )
+        kept.append(tokenized)
+    if not kept:
+        raise DataError(
+            f"no example is left: all {dropped} have more than sequence_len "
+            f"{options.sequence_len} tokens (the longest {longest}). Raise sequence_len."
+            if dropped
+            else "the data hold no example."
+        )
+    return TokenizedData(kept, dropped, truncated)
+
+
+def tokenize_example(example: Example, tokenizer: Any, options: TokenizeOptions) -> TokenizedExample:
+    """Token ids and loss mask of one example, before any length rule."""
+    if example.text is not None:
+        ids = [*tokenizer(example.text, add_special_tokens=True)["input_ids"]]
+        if tokenizer.eos_token_id is not None and (not ids or ids[-1] != tokenizer.eos_token_id):
+            ids.append(tokenizer.eos_token_id)
+        return TokenizedExample(
+            example.id, np.array(ids, dtype=np.int32), np.ones(len(ids), dtype=bool)
+        )
+    spans, text = find_supervised_spans(example, tokenizer, options.train_on_eos)
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    offsets = np.array(encoded["offset_mapping"], dtype=np.int64).reshape(-1, 2)
+    if options.train_on_inputs:
+        mask = np.ones(len(offsets), dtype=bool)
+    else:
+        mask = np.zeros(len(offsets), dtype=bool)
+        for start, end in spans:
+            # A token that straddles the start belongs to the header, one past the end to no turn.
+            mask |= (offsets[:, 0] >= start) & (offsets[:, 0] < end) & (offsets[:, 1] > start)
+    return TokenizedExample(example.id, np.array(encoded["input_ids"], dtype=np.int32), mask)
+
+
+def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]], *, prompt: bool) -> str:
+    """The chat template's text for `messages`; with `prompt`, up to where the answer begins."""
+    return str(
+        tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=prompt)
+    )
+
+
+def find_supervised_spans(
+    example: Example, tokenizer: Any, train_on_eos: TrainOnEos = "turn"
+) -> tuple[list[tuple[int, int]], str]:
+    """Character spans of the supervised turns in the rendered conversation, and its text.
+
+    Raises:
+        DataError: the template cannot render the conversation, or changes its earlier turns.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in example.messages]
+    try:
+        whole = render_chat(tokenizer, turns, prompt=False)
+        spans: list[tuple[int, int]] = []
+        trained = [index for index, message in enumerate(example.messages) if message.train]
+        for index in trained:
+            before = render_chat(tokenizer, turns[:index], prompt=True) if index else ""
+            after = render_chat(tokenizer, turns[: index + 1], prompt=False)
+            if not (whole.startswith(before) and whole.startswith(after.rstrip())):
+                raise DataError(
+                    f"{_name(example)}: the chat template rewrites earlier turns, so the answer "
+                    f"of turn {index + 1} cannot be masked exactly. Give a chat_template that "
+                    "only appends (chatml does)."
+                )
+            content_end = after.rindex(turns[index]["content"].rstrip()) + len(
+                turns[index]["content"].rstrip()
+            )
+            stop = len(after.rstrip())
+            with_stop = train_on_eos in ("turn", "all") or (
+                train_on_eos == "last" and index == trained[-1]
+            )
+            spans.append((len(before), stop if with_stop else content_end))
+    except DataError:
+        raise
+    except Exception as error:
+        # Templates raise jinja2's own errors and whatever their author chose to raise.
+        raise DataError(
+            f"{_name(example)}: the chat template refused the conversation: {error}"
+        ) from error
+    return spans, whole
+
+
+def _name(example: Example) -> str:
+    return f"{example.where}: example {example.id}" if example.where else f"example {example.id}"

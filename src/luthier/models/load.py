@@ -1,0 +1,132 @@
+"""Base models and tokenizers, by hub id, local folder or `embedded`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from luthier.errors import ModelError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+
+CHATML = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
+
+logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
+
+
+class LoadedTokenizer(NamedTuple):
+    tokenizer: Any
+    added_tokens: int  # new rows that the model's embedding must grow by
+    notes: tuple[str, ...]
+
+
+def locate_model(name: str) -> str:
+    """The folder or hub id that transformers loads for a recipe's `base_model`."""
+    return str(EMBEDDED_FOLDER) if name == EMBEDDED else name
+
+
+def load_base_model(
+    name: str, *, dtype: torch.dtype, attention: str = "sdpa", trust_remote_code: bool = False
+) -> Any:
+    """Load a causal language model's weights in `dtype`, on the CPU.
+
+    Raises:
+        ModelError: no such folder or hub id, or a model that is not a causal language model.
+    """
+    source = locate_model(name)
+    with _explained(name):
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            trust_remote_code=trust_remote_code,
+        )
+    model.config.use_cache = True
+    return model
+
+
+def load_tokenizer(
+    name: str,
+    *,
+    chat_template: str = "tokenizer_default",
+    special_tokens: Mapping[str, str] | None = None,
+    trust_remote_code: bool = False,
+) -> LoadedTokenizer:
+    """Load a tokenizer and give it the recipe's chat template and special tokens.
+
+    A template whose marks the base model never saw works on untrained rows of the embedding; that
+    is said in the notes.
+    """
+    with _explained(name):
+        tokenizer = AutoTokenizer.from_pretrained(
+            locate_model(name), trust_remote_code=trust_remote_code
+        )
+    notes: list[str] = []
+    added = 0
+    if special_tokens:
+        added += tokenizer.add_special_tokens(dict(special_tokens))
+    if chat_template == "chatml":
+        tokenizer.chat_template = CHATML
+        new_marks = [token for token in CHATML_TOKENS if token not in tokenizer.get_vocab()]
+        if new_marks:
+            added += tokenizer.add_special_tokens({"additional_special_tokens": new_marks})
+            notes.append(
+                f"{name} has never seen {' and '.join(new_marks)}: their embedding rows start "
+                "untrained. Train the embeddings too, or use a base model that knows ChatML."
+            )
+        tokenizer.eos_token = CHATML_TOKENS[1]
+    elif chat_template != "tokenizer_default":
+        tokenizer.chat_template = chat_template
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return LoadedTokenizer(tokenizer, added, tuple(notes))
+
+
+def require_chat_template(tokenizer: Any, name: str) -> None:
+    """Raise ModelError when conversations are to be trained and no template tells their form."""
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{name} comes without a chat template, and the data are conversations. "
+            "Write chat_template: chatml, or give a Jinja template."
+        )
+
+
+class _explained:
+    """Context that turns the loaders' many exceptions into one ModelError with a mend."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, _: object) -> None:
+        if error is None or not isinstance(error, Exception):
+            return
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else kind.__name__  # type: ignore[union-attr]
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{self.name} brings its own code. Read it, then allow it with "
+                "--trust-remote-code and trust_remote_code: true."
+            ) from error
+        if Path(self.name).exists():
+            raise ModelError(f"cannot load the model in {self.name}: {reason}") from error
+        raise ModelError(
+            f"no such model: {self.name}. It is neither a local folder nor a model that the hub "
+            f"gave ({reason}). Check the name, log in with `huggingface-cli login`, or use "
+            "base_model: embedded."
+        ) from error

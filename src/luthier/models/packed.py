@@ -1,0 +1,124 @@
+"""A causal language model as training needs it: packed rows in, hidden states at labels out.
+
+Two things differ from family to family: whether attention can be kept inside each example of a
+packed row, and whether the logits are nothing but `head(hidden)`. Neither is taken on trust: both
+are tried once on a few tokens and compared with the model's plain answer.
+
+Shapes: `T` tokens of the row, `N` supervised positions, `D` model width, `V` vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luthier.data.batches import PackedBatch
+from luthier.errors import ModelError
+from luthier.models.attention import PACKED_ATTENTION
+
+
+class PackedModel(nn.Module):
+    """Wraps a transformers causal model; `causal` is the model itself, as it will be saved."""
+
+    def __init__(self, causal: Any) -> None:
+        super().__init__()
+        self.causal = causal
+        self.attention = _choose_attention(causal)
+        self.head_is_plain = _head_is_plain(causal)
+
+    @property
+    def head(self) -> nn.Module:
+        return self.causal.get_output_embeddings()
+
+    def hidden_states(self, batch: PackedBatch) -> Tensor:
+        """(N, D): the last hidden states where a label is; only for a plain head."""
+        hidden_1TD = self.causal.base_model(**self._arguments(batch)).last_hidden_state
+        return hidden_1TD[0].index_select(0, batch.label_positions)
+
+    def logits(self, batch: PackedBatch) -> Tensor:
+        """(N, V): the model's own logits where a label is, for any family."""
+        return self.causal(**self._arguments(batch), logits_to_keep=batch.label_positions).logits[0]
+
+    def _arguments(self, batch: PackedBatch) -> dict[str, Any]:
+        return _arguments(batch, self.attention)
+
+
+def _arguments(batch: PackedBatch, attention: str) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "input_ids": batch.input_ids,
+        "position_ids": batch.position_ids,
+        "use_cache": False,
+    }
+    if attention == PACKED_ATTENTION:
+        arguments["segment_lengths"] = batch.lengths
+    return arguments
+
+
+def _probe_batch(model: Any) -> PackedBatch:
+    """Two examples of 3 and 5 tokens."""
+    lengths = (3, 5)
+    ids = torch.arange(8, device=model.device) % model.config.get_text_config().vocab_size
+    positions = torch.cat([torch.arange(n, device=model.device) for n in lengths])
+    everywhere = torch.arange(8, device=model.device)
+    return PackedBatch(ids[None], positions[None], everywhere, ids, lengths)
+
+
+def _choose_attention(model: Any) -> str:
+    """The first attention under which packed logits equal those of the examples one by one."""
+    batch = _probe_batch(model)
+    configured = model.config._attn_implementation
+    candidates = [configured] if configured.startswith("flash") else []
+    softcapped = getattr(model.config.get_text_config(), "attn_logit_softcapping", None)
+    candidates += ["eager"] if softcapped else [PACKED_ATTENTION, "sdpa", "eager"]
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            model.set_attn_implementation("eager" if softcapped else configured)
+            expected = torch.cat(
+                [model(part, use_cache=False).logits for part in batch.input_ids.split((3, 5), 1)],
+                dim=1,
+            )
+            for candidate in candidates:
+                try:
+                    model.set_attn_implementation(candidate)
+                    logits = model(**_arguments(batch, candidate)).logits
+                except (ValueError, TypeError, ImportError, RuntimeError):
+                    # This family does not offer this attention, or refuses its arguments.
+                    continue
+                if _close(logits, expected):
+                    return candidate
+    finally:
+        model.train(training)
+    raise ModelError(
+        f"{model.config.model_type}: this family cannot keep attention inside each example of a "
+        "packed row, so it cannot be trained here. Please report it with the model's name."
+    )
+
+
+def _head_is_plain(model: Any) -> bool:
+    """True when logits = head(hidden): no soft-capping or scaling comes after."""
+    head = model.get_output_embeddings()
+    text_config = model.config.get_text_config()
+    # On small logits a cap is almost the identity, so the trial below would not see it.
+    capped = getattr(text_config, "final_logit_softcapping", None) is not None
+    if head is None or capped:
+        return False
+    ids = torch.arange(4, device=model.device)[None] % text_config.vocab_size
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            hidden = model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+            logits = model(input_ids=ids, use_cache=False).logits
+            return hidden.shape[-1] == head.in_features and _close(head(hidden), logits)
+    finally:
+        model.train(training)
+
+
+def _close(logits: Tensor, expected: Tensor) -> bool:
+    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(expected.dtype, 0.06)
+    scale = expected.abs().max().clamp(min=1.0)
+    return bool((logits - expected).abs().max() <= tolerance * scale)

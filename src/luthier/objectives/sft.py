@@ -1,0 +1,22 @@
+"""Supervised fine-tuning: the negative log-likelihood of the supervised tokens."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from luthier.data.batches import PackedBatch
+from luthier.models.packed import PackedModel
+from luthier.objectives.cross_entropy import sum_linear_cross_entropy
+
+
+def sum_sft_loss(model: PackedModel, batch: PackedBatch) -> Tensor:
+    """Sum of −log p(token) in nats over the batch's supervised tokens; a scalar.
+
+    The caller divides by the supervised tokens of the whole optimizer step, over all
+    micro-batches and processes: a mean of means would weigh short batches too much.
+    """
+    if model.head_is_plain:
+        return sum_linear_cross_entropy(model.head, model.hidden_states(batch), batch.targets)
+    logits_NV = model.logits(batch)
+    return functional.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")

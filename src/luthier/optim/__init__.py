@@ -1,0 +1,1 @@
+"""How the weights move: optimizers, their parameter groups, and schedules."""

@@ -1,0 +1,47 @@
+"""Learning-rate schedules: a factor for each step, with no state to save.
+
+All begin with a linear warm-up from 0. After it, with t the share of the remaining steps done:
+
+    linear    1 − t
+    cosine    floor + (1 − floor) · (1 + cos πt) / 2
+    constant  1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Schedule(NamedTuple):
+    shape: str
+    total_steps: int
+    warmup_steps: int = 0
+    floor: float = 0.0  # of the cosine, as a share of the peak
+
+    def factor(self, step: int) -> float:
+        """What the learning rate of optimizer step `step` (0-based) is multiplied by."""
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        after_warmup = max(1, self.total_steps - self.warmup_steps)
+        return SHAPES[self.shape](min(1.0, (step - self.warmup_steps) / after_warmup), self.floor)
+
+
+def compute_linear(progress: float, _floor: float) -> float:
+    return 1.0 - progress
+
+
+def compute_cosine(progress: float, floor: float) -> float:
+    return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def compute_constant(_progress: float, _floor: float) -> float:
+    return 1.0
+
+
+SHAPES: dict[str, Callable[[float, float], float]] = {
+    "linear": compute_linear,
+    "cosine": compute_cosine,
+    "constant": compute_constant,
+}
