@@ -12,6 +12,8 @@ from luthier.errors import DataError
 # A column is known by its header, or by its 0-based index in a file without one.
 ColumnName = str | int
 
+_LONGEST_NAME = 40
+
 # Takes the error of a row that is left out; a reader without one raises the error instead.
 OnBadRow = Callable[[DataError], None]
 
@@ -45,9 +47,8 @@ class Row:
 
     def text(self, column: ColumnName) -> str:
         """The non-empty text of `column`; a number is written out."""
+        self.value(column)
         text = self.optional_text(column)
-        if column not in self.fields:
-            self.value(column)
         if not text.strip():
             raise self.error(f"{_quote(column)} is empty. Fill it, or remove the row.")
         return text
@@ -65,9 +66,15 @@ class Row:
         names = [str(name) for name in self.fields]
         close = difflib.get_close_matches(str(column), names, n=1)
         guess = f", did you mean `{close[0]}`?" if close else ";"
-        listed = ", ".join(f"`{name}`" for name in names[:12])
+        listed = ", ".join(f"`{name[:_LONGEST_NAME]}`" for name in names[:12])
         more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-        return f"{guess} the row has {listed or 'none'}{more}. Name the right one under `columns`"
+        indexes = (
+            ". If that is a row and no header, give 0-based indexes there"
+            if any(len(name) > _LONGEST_NAME for name in names)
+            else ""
+        )
+        has = f"{guess} the row has {listed or 'none'}{more}"
+        return f"{has}. Name the right one under `columns`{indexes}"
 
 
 def _quote(column: ColumnName) -> str:

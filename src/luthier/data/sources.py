@@ -153,7 +153,7 @@ def _read_data_set(
     ) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"cannot load the data set `{path}` (split `{split}`): {reason[:200]} "
+            f"cannot load the data set `{path}` (split `{split}`): {reason[:200].rstrip('.')}. "
             "Check `path`, `name`, `split` and the network, or give a local file."
         ) from error
     for number, fields in enumerate(rows, start=1):
