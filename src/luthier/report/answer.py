@@ -80,7 +80,10 @@ def describe_limits(results: StudyResults, comparisons: Sequence[MetricCompariso
     limits: list[str] = []
     ended = sum(run.status == "done" for run in results.runs)
     if ended < len(results.runs):
-        limits.append(f"{ended} of {len(results.runs)} runs are complete: the numbers may change.")
+        limits.append(
+            f"{ended} of {len(results.runs)} runs are complete. The others are named below; the "
+            "numbers may change with them."
+        )
     if len(results.seeds) == 1:
         limits.append(
             "One seed was run. The intervals cover the choice of test examples, not the luck of "

@@ -105,7 +105,7 @@ def _finish_scale(axes: Axes) -> None:
     left, right = axes.get_xlim()
     air = 0.06 * (max(right, 0) - min(left, 0)) or 1.0
     axes.set_xlim(min(left, -air), max(right, air))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if axes.bbox.width < 400 else 7))
     axes.xaxis.set_major_formatter(FuncFormatter(_show_tick))
     axes.grid(axis="x", color=GRID, lw=0.8)
     axes.set_axisbelow(True)

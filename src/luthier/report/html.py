@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from luthier.files import write_text
 from luthier.report import costs, headlines
@@ -69,6 +71,7 @@ def _build_environment() -> Environment:
         loss=costs.format_loss,
         share=costs.format_share,
         p_value=headlines.format_p,
+        breakable=_make_breakable,
     )
     functions: dict[str, Any] = {
         "show_mean": show_mean,
@@ -76,6 +79,11 @@ def _build_environment() -> Environment:
     }
     environment.globals.update(functions)
     return environment
+
+
+def _make_breakable(key: str) -> Markup:
+    """Let a long key break after its underscores and dots, as a phone needs."""
+    return Markup(re.sub(r"([_.])", r"\1<wbr>", str(escape(key))))
 
 
 def _count_facts(

@@ -31,6 +31,7 @@ class TaskSection:
     """One task on the page.
 
     Attributes:
+        compared: the headline metrics with at least one pair; `notes` says why others have none.
         omits_base: whether the base model, which is no arm, is left out of `forest`.
         models: names of the models that have been scored, the base first.
         metrics: (title, one text a model) for every metric of the task.
@@ -38,7 +39,8 @@ class TaskSection:
     """
 
     task: str
-    comparisons: tuple[MetricComparison, ...]
+    compared: tuple[MetricComparison, ...]
+    notes: tuple[str, ...]
     omits_base: bool
     forest: TwoSizes | None
     models: tuple[str, ...]
@@ -58,13 +60,15 @@ def build_task_sections(
         entries = [e for e in results.entries if any(task in run.evaluations for run in e.runs)]
         if not entries:
             continue
-        compared = [c for c in own if any(row.pair for row in list_arms(c))]
+        compared = tuple(c for c in own if any(row.pair for row in c.rows))
+        drawn = [c for c in compared if any(row.pair for row in list_arms(c))]
         sections.append(
             TaskSection(
                 task=task,
-                comparisons=own,
+                compared=compared,
+                notes=tuple(dict.fromkeys(c.missing for c in own if c.missing)),
                 omits_base=results.baseline != BASE,
-                forest=_draw_forests(compared, colours, number) if compared else None,
+                forest=_draw_forests(drawn, colours, number) if drawn else None,
                 models=tuple(entry.name for entry in entries),
                 metrics=_list_metrics(entries, task),
                 confusions=_draw_confusions(entries, task, number),
