@@ -30,8 +30,8 @@ def describe_comparison(comparison: Comparison) -> list[str]:
         lines.append(f"p is Holm-corrected over {len(comparison.pairs)} comparisons.")
     if any(_interval_disagrees(pair) for pair in comparison.pairs):
         lines.append(
-            "The verdict follows the corrected p; an interval stands for its pair alone and may "
-            "exclude zero where the verdict sees no difference."
+            "The verdict follows p (corrected, where several arms are compared); an interval "
+            "stands for its pair alone. Close to the line, as here, the two can disagree."
         )
     lines.append(f"Test: {'; '.join(dict.fromkeys(map(_describe_test, comparison.pairs)))}.")
     if comparison.direction == "lower":
@@ -122,4 +122,4 @@ def _describe_test(pair: PairResult) -> str:
 
 def _interval_disagrees(pair: PairResult) -> bool:
     excludes_zero = pair.interval.low > 0 or pair.interval.high < 0
-    return excludes_zero and pair.verdict == "no detectable difference"
+    return excludes_zero == (pair.verdict == "no detectable difference")
