@@ -177,9 +177,10 @@ def _history(row: Row, source: DatasetSource) -> list[Message]:
     if not isinstance(history, list):
         raise row.error(f"`history` must be a list of pairs, found {describe(history)}.")
     turns: list[Message] = []
-    for number, pair in enumerate(cast(list[Any], history), start=1):
-        texts = [text for text in pair if isinstance(text, str) and text.strip()]
-        if not isinstance(pair, list) or len(cast(list[Any], pair)) != 2 or len(texts) != 2:
+    for number, pair in enumerate(cast(list[object], history), start=1):
+        items = cast(list[object], pair) if isinstance(pair, list) else []
+        texts = [item for item in items if isinstance(item, str) and item.strip()]
+        if len(items) != 2 or len(texts) != 2:
             raise row.error(f"pair {number} of `history` must be two texts.")
         turns += [_turn("user", texts[0], source), _turn("assistant", texts[1], source)]
     return turns
