@@ -50,7 +50,7 @@ def test_closed_form_is_the_variance_of_the_crossed_bootstrap():
     """Drawn here, computed in Luthier; only the factors n/(n − 1) and the interaction differ.
 
     A crossed bootstrap counts the interaction once in each part and once by itself, three times
-    in all; the estimate counts it once (Owen 2007, section 3).
+    in all; the estimate counts it once.
     """
     generator = np.random.default_rng(0)
     seeds, count, resamples = 4, 60, 20_000
