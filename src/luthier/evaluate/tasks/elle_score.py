@@ -13,9 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, NoReturn, cast
 
+from luthier.data.elle.framework import MAX_CONFIDENCE
+from luthier.data.elle.world import REQUIRED_KEYS
+
 TOLERANCE = 0.1
-MAX_CONFIDENCE = 0.95
-REQUIRED_KEYS = ("political", "economic", "security", "summary", "nsm")
 OVERALL_WEIGHTS = {"json_valid": 0.15, "cic_accuracy": 0.50, "format": 0.35}
 CIC_VALUES = ("phi", "entropy", "causality")
 CIC_PARTS = (*CIC_VALUES, "phase", "confidence")
