@@ -24,7 +24,7 @@ def generate_elle(
     Args:
         level: "basic" has the eight categories; "cic" adds Φ, H, C, F, phase, confidence and
             parallel.
-        style: "compact" is about 200 tokens a row, "full" is prose over four nations.
+        style: "compact" is 150 to 220 tokens a row, "full" is prose over four nations.
         count: number of rows, at least 1.
         seed: any integer.
         hide_values: give observations from which Φ, H, C and F follow, never the values; only
