@@ -8,6 +8,7 @@ import pytest
 from coin_study import write_json, write_scores
 
 from luthier.errors import DataError
+from luthier.report.headlines import choose_headlines
 from luthier.report.results import LossPoint, read_study
 
 
@@ -66,10 +67,16 @@ def test_half_a_line_and_repeated_steps_of_a_killed_run_are_tolerated(
     assert losses == (LossPoint(1, 3.0), LossPoint(2, 2.5))
 
 
-def test_tasks_are_named_in_any_of_the_forms_of_a_study(write_study: Callable[..., Path]) -> None:
+def test_tasks_go_by_their_own_names(write_study: Callable[..., Path]) -> None:
     assert read_study(write_study(tasks=["elle", "perplexity"])).tasks == ("elle", "perplexity")
-    assert read_study(write_study(tasks=[{"name": "elle", "limit": 5}])).tasks == ("elle",)
-    assert read_study(write_study(tasks={"elle": {"limit": 5}})).tasks == ("elle",)
+    assert read_study(write_study(tasks=[{"task": "elle", "limit": 5}])).tasks == ("elle",)
+    root = write_study(tasks=[{"task": "classification", "name": "news"}])
+    write_scores(root / "base" / "eval", 4)
+    (root / "base/eval/classification.json").rename(root / "base/eval/news.json")
+    results = read_study(root)
+    assert results.tasks == ("news",)
+    assert results.base.evaluations["news"].kind == "classification"
+    assert [(h.task, h.metric) for h in choose_headlines(results)] == [("news", "accuracy")]
 
 
 def test_a_study_without_tasks_is_done_when_trained(write_study: Callable[..., Path]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from luthier.report.results import StudyResults
+from luthier.report.results import Evaluation, StudyResults
 from luthier.stats.comparison import Direction, find_direction
 
 Unit = Literal["percent", "number"]
@@ -16,7 +16,7 @@ class Headline:
     """One metric worth a row of its own.
 
     Attributes:
-        task: the task that it belongs to.
+        task: the name of the task in its study.
         metric: the key in `eval/<task>.json`.
         title: what a reader calls it.
         unit: "percent" shows 0.912 as 91.2% and differences in percentage points.
@@ -53,28 +53,33 @@ def choose_headlines(results: StudyResults) -> tuple[Headline, ...]:
     """The headline metrics that at least one model of the study has a value for, by task."""
     chosen: list[Headline] = []
     for task in results.tasks:
-        kinds = {
-            name: metric.kind
+        scored = [
+            run.evaluations[task]
             for entry in results.entries
             for run in entry.runs
             if task in run.evaluations
-            for name, metric in run.evaluations[task].metrics.items()
-        }
-        known = [headline for headline in HEADLINES.get(task, ()) if headline.metric in kinds]
+        ]
+        metrics = {name: metric.kind for each in scored for name, metric in each.metrics.items()}
+        known = [
+            replace(headline, task=task)
+            for headline in HEADLINES.get(scored[0].kind if scored else "", ())
+            if headline.metric in metrics
+        ]
         if not known:
-            known = [describe_metric(task, name, kind) for name, kind in kinds.items()]
+            known = [describe_metric(scored[0], name, kind) for name, kind in metrics.items()]
             known = known[:FALLBACK_COUNT]
         chosen.extend(known)
     return tuple(chosen)
 
 
-def describe_metric(task: str, metric: str, kind: str) -> Headline:
+def describe_metric(evaluation: Evaluation, metric: str, kind: str) -> Headline:
     """The row of HEADLINES for a metric, or one made from its name and kind."""
-    for headline in HEADLINES.get(task, ()):
+    for headline in HEADLINES.get(evaluation.kind, ()):
         if headline.metric == metric:
-            return headline
+            return replace(headline, task=evaluation.task)
     unit: Unit = "percent" if kind == "yes/no" else "number"
-    return Headline(task, metric, metric.replace("_", " "), unit, find_direction(metric))
+    title = metric.replace("_", " ")
+    return Headline(evaluation.task, metric, title, unit, find_direction(metric))
 
 
 def format_value(value: float, unit: Unit) -> str:

@@ -45,11 +45,14 @@ class Evaluation:
     """One model scored on one task.
 
     Attributes:
+        task: the task's name in the study, after which its files are called.
+        kind: which task it is; several names may share one.
         examples: the file with one line per example, whether or not it exists.
         labels: the classes, in the order of `confusion_matrix` (rows: truth, columns: predicted).
     """
 
     task: str
+    kind: str
     n: int
     metrics: Mapping[str, Metric]
     examples: Path
@@ -137,15 +140,15 @@ def read_study(directory: Path) -> StudyResults:
         raise DataError(
             f"{directory} holds no study.yaml: give the folder that `luthier study run` wrote."
         )
-    tasks = _name_tasks(study.get("tasks"))
+    kinds = _name_tasks(study.get("tasks"))
     seeds = tuple(int(seed) for seed in study.get("seeds") or (0,))
     arms: list[ArmResults] = []
     for name, overrides in _as_mapping(study.get("arms")).items():
         runs = tuple(
-            _read_run(directory / name / f"seed-{seed}", name, seed, tasks) for seed in seeds
+            _read_run(directory / name / f"seed-{seed}", name, seed, kinds) for seed in seeds
         )
         arms.append(ArmResults(name, _as_mapping(overrides), runs))
-    base = _read_run(directory / BASE, BASE, None, tasks)
+    base = _read_run(directory / BASE, BASE, None, kinds)
     scored = [
         task for run in (base, *(r for a in arms for r in a.runs)) for task in run.evaluations
     ]
@@ -154,7 +157,7 @@ def read_study(directory: Path) -> StudyResults:
         name=str(study.get("study") or study.get("name") or directory.resolve().name),
         question=str(study.get("question") or "").strip(),
         seeds=seeds,
-        tasks=tuple(dict.fromkeys([*tasks, *scored])),
+        tasks=tuple(dict.fromkeys([*kinds, *scored])),
         baseline=str(study.get("baseline") or BASE),
         base_settings=_as_mapping(study.get("base")),
         base=base,
@@ -162,23 +165,23 @@ def read_study(directory: Path) -> StudyResults:
     )
 
 
-def _name_tasks(tasks: Any) -> tuple[str, ...]:
-    """Task names from a list of names, a list of mappings with a name, or a mapping by name."""
-    names: list[str] = []
+def _name_tasks(tasks: Any) -> dict[str, str]:
+    """Which task each name stands for; a task is a name alone, or a mapping with `task`."""
+    kinds: dict[str, str] = {}
     for task in cast("list[Any]", list(tasks or ())):
-        options = _as_mapping(task)
-        names.append(str(options.get("name") or options.get("task") or task))
-    return tuple(names)
+        kind = str(_as_mapping(task).get("task") or task)
+        kinds[str(_as_mapping(task).get("name") or kind)] = kind
+    return kinds
 
 
-def _read_run(root: Path, arm: str, seed: int | None, tasks: tuple[str, ...]) -> RunResults:
+def _read_run(root: Path, arm: str, seed: int | None, kinds: Mapping[str, str]) -> RunResults:
     layout = RunLayout(root)
-    evaluations = _read_evaluations(layout.evaluations)
+    evaluations = _read_evaluations(layout.evaluations, kinds)
     training = _read_optional_json(layout.done)
     losses, validation_losses = _read_losses(layout.metrics)
     error = _read_optional_json(layout.error)
     ended = bool(training) or seed is None
-    complete = ended and set(tasks) <= set(evaluations)
+    complete = ended and set(kinds) <= set(evaluations)
     # An error.json beside a complete run is left over from an attempt before the one that worked.
     status: Status = "missing"
     if complete:
@@ -204,7 +207,7 @@ def _read_run(root: Path, arm: str, seed: int | None, tasks: tuple[str, ...]) ->
     )
 
 
-def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
+def _read_evaluations(folder: Path, kinds: Mapping[str, str]) -> dict[str, Evaluation]:
     evaluations: dict[str, Evaluation] = {}
     for path in sorted(folder.glob("*.json")):
         summary = _as_mapping(read_json(path))
@@ -213,9 +216,10 @@ def _read_evaluations(folder: Path) -> dict[str, Evaluation]:
             for name, entry in _as_mapping(summary.get("metrics")).items()
             if entry.get("value") is not None
         }
-        task = str(summary.get("task") or path.stem)
+        task = path.stem
         evaluations[task] = Evaluation(
             task=task,
+            kind=kinds.get(task) or str(summary.get("task") or task),
             n=int(summary.get("n") or 0),
             metrics=metrics,
             examples=path.with_suffix(".jsonl"),

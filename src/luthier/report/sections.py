@@ -107,9 +107,10 @@ def _list_metrics(
         for evaluation in evaluations
         for name, metric in evaluation.metrics.items()
     }
+    scored = next(evaluation for evaluations in found for evaluation in evaluations)
     rows: list[tuple[str, tuple[str, ...]]] = []
     for name, kind in kinds.items():
-        headline = describe_metric(task, name, kind)
+        headline = describe_metric(scored, name, kind)
         cells: list[str] = []
         for entry, evaluations in zip(entries, found, strict=True):
             values = [e.metrics[name].value for e in evaluations if name in e.metrics]
