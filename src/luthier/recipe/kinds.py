@@ -6,14 +6,19 @@ never disagree.
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+
+MAX_NAME_LENGTH = 100
+NAME_MEND = "Use letters, digits, `.`, `_`, `-`, `+`, `=`, and start with a letter or digit."
+_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._+=-]*$")
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,20 @@ class Expects:
 def refusal(what: str, mend: str) -> PydanticCustomError:
     """An error with our own words, for a validator to raise."""
     return PydanticCustomError("refused", "{what}", {"what": what, "mend": mend})
+
+
+def name_mistake(name: str) -> str | None:
+    """What is wrong with a name that becomes a file or folder, or None."""
+    if len(name) > MAX_NAME_LENGTH:
+        return f"`{name[:40]}…` is longer than {MAX_NAME_LENGTH} characters."
+    return None if _NAME.match(name) else f"`{name}` cannot name a file or folder."
+
+
+def _check_file_name(name: str) -> str:
+    mistake = name_mistake(name)
+    if mistake is not None:
+        raise refusal(mistake, NAME_MEND)
+    return name
 
 
 def _refuse_boolean(value: Any) -> Any:
@@ -64,6 +83,9 @@ FINITE = Field(allow_inf_nan=False)
 Flag = Annotated[bool, Expects("`true` or `false`")]
 FlagOrAuto = Annotated[bool | Literal["auto"], Expects("`true`, `false` or `auto`")]
 Text = Annotated[str, Field(min_length=1), Expects("text")]
+FileName = Annotated[
+    str, Field(min_length=1), AfterValidator(_check_file_name), Expects("a name for a file")
+]
 Count = Annotated[int, Field(ge=1), NUMBER, Expects("a whole number of at least 1")]
 CountOrZero = Annotated[int, Field(ge=0), NUMBER, Expects("a whole number of at least 0")]
 Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER, Expects("a whole number from 0 to 4294967295")]

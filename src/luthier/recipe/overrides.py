@@ -64,10 +64,12 @@ def apply_override(
             layer.forget((other,))
             del layer.values[other]
     target: Any = layer.values
+    reached: KeyPath = ()
     for depth, part in enumerate(path):
         problem = _misstep(target, part, override)
         if problem is not None:
             return problem
+        reached = (*reached, part if isinstance(target, list) else str(part))
         if depth == len(path) - 1:
             _put(target, part, value)
             break
@@ -76,8 +78,8 @@ def apply_override(
             inside = [] if isinstance(path[depth + 1], int) else {}
             _put(target, part, inside)
         target = inside
-    layer.forget(path)
-    layer.places[path] = Place(None, text)
+    layer.forget(reached)
+    layer.places[reached] = Place(None, text)
     return None
 
 
