@@ -50,9 +50,10 @@ def test_figures_take_their_colours_from_the_page() -> None:
 
 
 def test_labels_are_text_and_never_mathematics_or_markup() -> None:
-    svg = draw_confusion("$x$ <b>", ["$a$", "</svg>"], [[1, 0], [0, 1]], "x")
-    assert ">$x$ &lt;b&gt;</text>" in svg
+    svg = draw_confusion('"><b>', ["$a$", "</svg>"], [[1, 0], [0, 1]], "x")
+    assert 'aria-label="Confusion matrix of &quot;&gt;&lt;b&gt;."' in svg
     assert ">$a$</text>" in svg
+    assert ">&lt;/svg&gt;</text>" in svg
     assert svg.count("</svg>") == 1
 
 

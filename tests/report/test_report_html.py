@@ -176,3 +176,19 @@ def test_a_trained_baseline_keeps_the_base_model_out_of_the_answer(study_directo
     assert "a difference of +70.0 points" in text
     assert "base 20.0% −10.0" in text
     assert "The untouched base model is left out here" in text
+
+
+def test_many_arms_of_one_verdict_are_counted_instead_of_named(
+    write_study: Callable[..., Path],
+) -> None:
+    arms = {f"full-{number}": {} for number in range(6)}
+    root = write_study(arms=arms)
+    write_scores(root / "base" / "eval", 4)
+    for number, arm in enumerate(arms):
+        write_run(root, "full", 7, STUDY).parent.rename(root / arm)
+        write_scores(root / arm / "seed-7" / "eval", 20 if number == 0 else 5)
+    text = read_page(root).text
+    # 16 gained: p = 2 · 0.5¹⁶, times six.
+    assert (
+        "full-0 is better than base; 5 of 6 arms show no detectable difference from base." in text
+    )

@@ -9,6 +9,9 @@ from luthier.report.comparisons import MetricComparison, Row, list_arms
 from luthier.report.headlines import Headline, format_difference, format_value
 from luthier.report.results import StudyResults
 
+MOST_NAMES = 4
+"""More arms than this with one verdict are counted, not named."""
+
 
 def answer_question(comparisons: Sequence[MetricComparison]) -> list[str]:
     """One short paragraph a task, about its first headline metric."""
@@ -46,14 +49,15 @@ def _name_verdict(rows: Sequence[Row], comparison: MetricComparison, subject: st
     for row in rows:
         groups.setdefault(row.pair.verdict if row.pair else "", []).append(row.arm)
     parts: list[str] = []
+    total = len(rows)
     for verdict in ("better", "worse"):
         arms = groups.pop(verdict, [])
         if arms:
             verb = "is" if len(arms) == 1 else "are"
-            parts.append(f"{_join(arms)} {verb} {verdict} than {baseline}")
+            parts.append(f"{_name_group(arms, total)} {verb} {verdict} than {baseline}")
     for verdict, arms in groups.items():
         verb = "shows" if len(arms) == 1 else "show"
-        parts.append(f"{_join(arms)} {verb} {verdict} from {baseline}")
+        parts.append(f"{_name_group(arms, total)} {verb} {verdict} from {baseline}")
     return f"On {subject}, {'; '.join(parts)}"
 
 
@@ -123,7 +127,8 @@ def _describe_size(comparison: MetricComparison) -> str:
     return size
 
 
-def _join(names: Sequence[str]) -> str:
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+def _name_group(names: Sequence[str], total: int) -> str:
+    """The names of a few arms, or how many they are of all."""
+    if len(names) > MOST_NAMES:
+        return f"all {total} arms" if len(names) == total else f"{len(names)} of {total} arms"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

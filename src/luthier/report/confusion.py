@@ -14,13 +14,12 @@ from luthier.report.svg import (
     drawing_style,
     new_figure,
     render_svg,
-    set_title,
     shorten,
 )
 
 
 def draw_confusion(
-    title: str, labels: Sequence[str], counts: Sequence[Sequence[int]], name: str
+    model: str, labels: Sequence[str], counts: Sequence[Sequence[int]], name: str
 ) -> str:
     """Counts by true class (rows) and predicted class (columns); the shade is a row's share."""
     from matplotlib.patches import Rectangle
@@ -33,8 +32,8 @@ def draw_confusion(
     slanted = cell < longest * LETTER_PX
     below = (longest * LETTER_PX * 0.72 if slanted else 14) + 34
     with drawing_style():
-        figure = new_figure(max(width, NARROW_PX), 34 + body + below)
-        axes = add_axes(figure, labels_px, 34, cell * size, body)
+        figure = new_figure(width, 6 + body + below)
+        axes = add_axes(figure, labels_px, 6, cell * size, body)
         for row, line in enumerate(counts):
             total = sum(line) or 1
             for column, count in enumerate(line):
@@ -53,5 +52,4 @@ def draw_confusion(
         axes.spines["bottom"].set_visible(False)
         axes.set_xlabel("predicted", color=MUTED, fontsize=FONT_PX - 1)
         axes.set_ylabel("true class", color=MUTED, fontsize=FONT_PX - 1)
-        set_title(axes, shorten(title, int(cell * size / (LETTER_PX * 1.2))))
-        return render_svg(figure, name, f"Confusion matrix of {title}.")
+        return render_svg(figure, name, f"Confusion matrix of {model}.")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ABOVE_PX, BELOW_PX, GAP_PX = 34, 48, 20
-MOST_COLUMNS, MOST_LETTERS = 4, 24
+MOST_COLUMNS = 4
 
 
 def draw_wide_forest(
@@ -38,9 +38,9 @@ def draw_wide_forest(
         name: unique on the page.
     """
     arms = [row.arm for row in list_arms(comparisons[0])]
-    labels = [shorten(arm, MOST_LETTERS) for arm in arms]
-    labels_px = max(map(len, labels)) * LETTER_PX + GAP_PX
     columns = min(len(comparisons), MOST_COLUMNS)
+    labels = [shorten(arm, 22 if columns > 2 else 36) for arm in arms]
+    labels_px = max(map(len, labels)) * LETTER_PX + GAP_PX
     panel = (WIDE_PX - labels_px) / columns
     body = 30 * len(arms)
     height = ABOVE_PX + body + BELOW_PX
@@ -62,7 +62,7 @@ def draw_narrow_forest(
 ) -> str:
     """Panels one below the other, each arm named above its interval: for a phone."""
     arms = [row.arm for row in list_arms(comparisons[0])]
-    labels = [shorten(arm, MOST_LETTERS * 3 // 2) for arm in arms]
+    labels = [shorten(arm, 36) for arm in arms]
     body = 44 * len(arms)
     height = ABOVE_PX + body + BELOW_PX + 6
     with drawing_style():

@@ -1,8 +1,7 @@
 """Colours of the report, as names that the page resolves for a light or a dark reader.
 
 matplotlib draws with the stand-in colours below; `figures.render_svg` then swaps each for a CSS
-variable, so that one drawing is legible in both schemes. Series colours are told apart by readers
-with any colour vision (checked pairs of blue, orange, green and purple at different lightness).
+variable, so that one drawing is legible in both schemes.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ VARIABLES: dict[str, str] = {
 }
 
 LINE_STYLES = ("-", "--", ":", "-.")
-"""After eight arms the colours begin again, with the next line style."""
+"""When the colours of the arms begin again, the next line style tells them apart."""
 
 
 def choose_colour(index: int) -> str:
-    """The stand-in colour of the arm at `index`."""
-    return SERIES[index % len(SERIES)]
+    """The stand-in colour of an arm, counted from 1; 0 is the base model, which shares none."""
+    return SERIES[0 if index == 0 else 1 + (index - 1) % (len(SERIES) - 1)]
 
 
 def choose_line_style(index: int) -> str:
-    """The line style of the arm at `index`."""
-    return LINE_STYLES[index // len(SERIES) % len(LINE_STYLES)]
+    """The line style of the arm at `index`, counted from 1."""
+    return LINE_STYLES[(index - 1) // (len(SERIES) - 1) % len(LINE_STYLES)]

@@ -35,7 +35,7 @@ class TaskSection:
         omits_base: whether the base model, which is no arm, is left out of `forest`.
         models: names of the models that have been scored, the base first.
         metrics: (title, one text a model) for every metric of the task.
-        confusions: one matrix a model, for a classification.
+        confusions: (model, matrix), for a classification.
     """
 
     task: str
@@ -45,7 +45,7 @@ class TaskSection:
     forest: TwoSizes | None
     models: tuple[str, ...]
     metrics: tuple[tuple[str, tuple[str, ...]], ...]
-    confusions: tuple[Markup, ...]
+    confusions: tuple[tuple[str, Markup], ...]
 
 
 def build_task_sections(
@@ -122,9 +122,11 @@ def _list_metrics(
     return tuple(rows)
 
 
-def _draw_confusions(entries: Sequence[ArmResults], task: str, number: int) -> tuple[Markup, ...]:
+def _draw_confusions(
+    entries: Sequence[ArmResults], task: str, number: int
+) -> tuple[tuple[str, Markup], ...]:
     """One matrix a model, its counts summed over the seeds."""
-    figures: list[Markup] = []
+    figures: list[tuple[str, Markup]] = []
     for index, entry in enumerate(entries):
         scored = [e for e in _evaluations(entry, task) if e.confusion_matrix]
         if not scored:
@@ -134,7 +136,8 @@ def _draw_confusions(entries: Sequence[ArmResults], task: str, number: int) -> t
             for rows in zip(*(e.confusion_matrix for e in scored), strict=True)
         ]
         name = f"confusion-{number}-{index}"
-        figures.append(Markup(draw_confusion(entry.name, scored[0].labels, counts, name)))
+        drawing = draw_confusion(entry.name, scored[0].labels, counts, name)
+        figures.append((entry.name, Markup(drawing)))
     return tuple(figures)
 
 
