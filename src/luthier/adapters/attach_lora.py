@@ -41,9 +41,7 @@ def attach_lora(
     return describe_attached(model, layers, base_model)
 
 
-def describe_attached(
-    model: Any, layers: dict[str, LoraLayer], base_model: str
-) -> AttachedAdapter:
+def describe_attached(model: Any, layers: dict[str, LoraLayer], base_model: str) -> AttachedAdapter:
     """The loop's view of LoRA layers that stand on `model` already."""
     parameters: dict[str, nn.Parameter] = {}
     roles: dict[str, Role] = {}

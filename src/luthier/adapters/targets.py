@@ -54,9 +54,7 @@ def shortest_names(model: Any, chosen: Sequence[str]) -> list[str]:
     PEFT reads `target_modules` in the same way, and people read short names.
     """
     endings = sorted({name.rpartition(".")[2] for name in chosen})
-    selected = {
-        name for name in list_named_linears(model) if name.rpartition(".")[2] in endings
-    }
+    selected = {name for name in list_named_linears(model) if name.rpartition(".")[2] in endings}
     return endings if selected == set(chosen) else sorted(chosen)
 
 

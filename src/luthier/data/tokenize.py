@@ -83,7 +83,9 @@ def tokenize_examples(
     return TokenizedData(kept, dropped, truncated)
 
 
-def tokenize_example(example: Example, tokenizer: Any, options: TokenizeOptions) -> TokenizedExample:
+def tokenize_example(
+    example: Example, tokenizer: Any, options: TokenizeOptions
+) -> TokenizedExample:
     """Token ids and loss mask of one example, before any length rule."""
     if example.text is not None:
         ids = [*tokenizer(example.text, add_special_tokens=True)["input_ids"]]

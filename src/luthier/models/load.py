@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
 
@@ -23,7 +23,9 @@ CHATML = (
 )
 CHATML_TOKENS = ("<|im_start|>", "<|im_end|>")
 
-logging.getLogger("transformers.modeling_utils").setLevel(logging.ERROR)
+# Its bars and remarks would stand between our own lines; what fails still raises.
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
 
 
 class LoadedTokenizer(NamedTuple):

@@ -1,0 +1,180 @@
+"""A recipe's choices → the parts of the loop. Each axis is handed the few values it needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from luthier.adapters.attach_lora import LoraTargets, attach_lora
+from luthier.adapters.attached import AttachedAdapter
+from luthier.adapters.full import attach_full
+from luthier.adapters.lora import LoraSettings
+from luthier.data.batches import BatchPlan, PackedBatch, TokenizedExample, pack
+from luthier.device import Precision, flash_attention_available
+from luthier.errors import TrainingError
+from luthier.models.load import load_base_model
+from luthier.models.neftune import NeftuneNoise
+from luthier.models.packed import PackedModel
+from luthier.objectives.sft import sum_sft_loss
+from luthier.optim.adamw import OPTIMIZERS, AdamSettings
+from luthier.optim.groups import GroupSettings, build_groups
+from luthier.optim.schedules import Schedule
+from luthier.recipe.schema import Recipe
+from luthier.seeding import derive_seed, seed_everything
+from luthier.train.cadence import Cadence, choose_cadence
+from luthier.train.loop import LoopSettings
+from luthier.train.module import TrainedModule
+
+Attach = Callable[[Any, Recipe, torch.dtype], AttachedAdapter]
+
+
+class BuiltModel(NamedTuple):
+    causal: Any
+    module: TrainedModule
+    adapter: AttachedAdapter
+    notes: tuple[str, ...]
+
+
+def build_model(
+    recipe: Recipe, tokenizer: Any, precision: Precision, *, trust_remote_code: bool
+) -> BuiltModel:
+    """Load the base model, put the adapter on it and wrap it with the objective."""
+    seed_everything(recipe.seed)
+    attention, notes = choose_attention(recipe)
+    causal = load_base_model(
+        recipe.base_model,
+        dtype=choose_weight_dtype(recipe.adapter, precision),
+        attention=attention,
+        trust_remote_code=trust_remote_code,
+    )
+    grow_embeddings(causal, len(tokenizer))
+    model = PackedModel(causal)
+    # Seeded anew: what loading and probing draw must not decide how an adapter starts.
+    seed_everything(recipe.seed)
+    adapter = ADAPTERS[recipe.adapter](causal, recipe, getattr(torch, precision))
+    if recipe.gradient_checkpointing:
+        causal.gradient_checkpointing_enable({"use_reentrant": False})
+    alpha = recipe.neftune_noise_alpha
+    noise = NeftuneNoise(causal, alpha) if alpha is not None else None
+    return BuiltModel(causal, TrainedModule(model, sum_sft_loss, noise), adapter, notes)
+
+
+def choose_weight_dtype(adapter: str | None, precision: Precision) -> torch.dtype:
+    """Frozen weights in the compute precision; trained ones in float32.
+
+    bfloat16 keeps 8 bits: a step of 1e-5 on a weight of 0.02 would be rounded away.
+    """
+    return getattr(torch, precision) if adapter else torch.float32
+
+
+def grow_embeddings(causal: Any, tokens: int) -> None:
+    """Add rows for tokens that the tokenizer gained; the same rows on every load."""
+    if tokens > causal.get_input_embeddings().num_embeddings:
+        seed_everything(derive_seed("new tokens"))
+        causal.resize_token_embeddings(tokens)
+
+
+def choose_attention(recipe: Recipe) -> tuple[str, tuple[str, ...]]:
+    """transformers' name for the attention to load with, and a note on a fallback."""
+    wanted = recipe.attn_implementation or ("flash_attention_2" if recipe.flash_attention else None)
+    if wanted == "flash_attention_2" and not flash_attention_available():
+        note = "FlashAttention is not available here: PyTorch's own attention is used instead."
+        return "sdpa", (note,)
+    return wanted or "sdpa", ()
+
+
+def _attach_full(causal: Any, _recipe: Recipe, precision: torch.dtype) -> AttachedAdapter:
+    return attach_full(causal, precision)
+
+
+def _attach_lora(causal: Any, recipe: Recipe, _precision: torch.dtype) -> AttachedAdapter:
+    assert recipe.lora_r is not None
+    assert recipe.lora_alpha is not None
+    settings = LoraSettings(
+        rank=recipe.lora_r,
+        alpha=recipe.lora_alpha,
+        dropout=recipe.lora_dropout,
+        scaling="alpha/sqrt(rank)" if recipe.peft_use_rslora else "alpha/rank",
+        magnitude=recipe.peft_use_dora,
+    )
+    targets = LoraTargets(recipe.lora_target_modules, recipe.lora_target_linear)
+    return attach_lora(causal, settings, targets, base_model=recipe.base_model)
+
+
+ADAPTERS: dict[str | None, Attach] = {None: _attach_full, "lora": _attach_lora}
+
+
+def build_optimizer(recipe: Recipe, adapter: AttachedAdapter) -> torch.optim.Optimizer:
+    groups = build_groups(
+        adapter.parameters,
+        adapter.roles,
+        GroupSettings(
+            recipe.learning_rate,
+            recipe.weight_decay,
+            recipe.loraplus_lr_ratio,
+            recipe.loraplus_lr_embedding,
+        ),
+    )
+    adam = AdamSettings(recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon)
+    return OPTIMIZERS[recipe.optimizer](groups, adam)
+
+
+def build_plan(recipe: Recipe, examples: list[TokenizedExample], processes: int) -> BatchPlan:
+    return BatchPlan(
+        [len(example.input_ids) for example in examples],
+        micro_batch_size=recipe.micro_batch_size,
+        accumulation=recipe.gradient_accumulation_steps * processes,
+        seed=recipe.seed,
+        sequence_len=recipe.sequence_len,
+        sample_packing=recipe.sample_packing,
+        group_by_length=recipe.group_by_length,
+    )
+
+
+def build_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
+    total = recipe.max_steps or max(1, math.ceil(recipe.num_epochs * steps_per_epoch))
+    warmup = recipe.warmup_steps
+    if warmup is None:
+        warmup = round((recipe.warmup_ratio or 0.0) * total)
+    return Schedule(recipe.lr_scheduler, total, warmup, recipe.cosine_min_lr_ratio or 0.0)
+
+
+def build_settings(recipe: Recipe, schedule: Schedule, steps_per_epoch: int) -> LoopSettings:
+    """The loop's cadences and limits.
+
+    Raises:
+        TrainingError: a cadence that would never fire in this run.
+    """
+    for key in ("eval_steps", "save_steps"):
+        every = getattr(recipe, key)
+        if every is not None and every > schedule.total_steps:
+            raise TrainingError(
+                f"{key}: {every} never fires, the run has only {schedule.total_steps} steps. "
+                f"Lower {key}, or train longer."
+            )
+    return LoopSettings(
+        seed=recipe.seed,
+        max_grad_norm=recipe.max_grad_norm,
+        logging=Cadence(recipe.logging_steps),
+        evaluation=choose_cadence(recipe.eval_steps, recipe.evals_per_epoch, steps_per_epoch),
+        saving=choose_cadence(recipe.save_steps, recipe.saves_per_epoch, steps_per_epoch),
+        patience=recipe.early_stopping_patience,
+    )
+
+
+def build_validation(recipe: Recipe, examples: list[TokenizedExample]) -> list[PackedBatch]:
+    if not examples:
+        return []
+    plan = BatchPlan(
+        [len(example.input_ids) for example in examples],
+        micro_batch_size=recipe.eval_batch_size,
+        accumulation=1,
+        seed=0,
+        sequence_len=recipe.sequence_len,
+        sample_packing=recipe.eval_sample_packing,
+    )
+    steps = range(plan.steps_per_epoch)
+    return [pack([examples[i] for i in plan.micro_batches_of_step(step)[0]]) for step in steps]

@@ -1,0 +1,171 @@
+"""The one training loop.
+
+It knows no technique. What is trained, how it moves and what it minimises come as parts; what a
+technique needs at a certain moment it has hung on `adapter.refresh` or on the model itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from luthier.adapters.attached import AttachedAdapter
+from luthier.data.batches import BatchPlan, PackedBatch, TokenizedExample, pack
+from luthier.errors import TrainingError
+from luthier.optim.schedules import Schedule
+from luthier.seeding import seed_step
+from luthier.train.cadence import Cadence
+from luthier.train.checkpoint import Checkpoints
+from luthier.train.progress import Recorder, StepReport
+from luthier.train.validation import compute_validation_loss
+
+
+class LoopParts(NamedTuple):
+    accelerator: Any
+    module: Any  # batch → summed loss
+    optimizer: Any
+    adapter: AttachedAdapter
+    schedule: Schedule
+    plan: BatchPlan
+    examples: list[TokenizedExample]
+    validation: list[PackedBatch]
+
+
+class LoopSettings(NamedTuple):
+    seed: int
+    max_grad_norm: float
+    logging: Cadence
+    evaluation: Cadence
+    saving: Cadence
+    patience: int | None
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """All that a resumed run must know beside weights and optimizer; saved with each checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    seconds: float = 0.0
+    window_loss: float = 0.0  # summed since the last logged step
+    window_steps: int = 0
+    last_loss: float = math.nan
+    best_val_loss: float = math.inf
+    last_val_loss: float | None = None
+    evaluations_since_best: int = 0
+
+
+def run_loop(
+    parts: LoopParts,
+    settings: LoopSettings,
+    state: LoopState,
+    recorder: Recorder,
+    checkpoints: Checkpoints,
+) -> LoopState:
+    """Train from `state` to the end of the schedule, or until early stopping.
+
+    Raises:
+        TrainingError: the loss or the gradient is no longer a number; the last checkpoint stays.
+    """
+    total_steps = parts.schedule.total_steps
+    clock = recorder.start_clock(state.seconds)
+    while state.step < total_steps and not _patience_spent(state, settings):
+        report = take_step(parts, settings, state.step)
+        state = _count(state, report, clock.seconds())
+        if settings.logging.due(state.step, total_steps):
+            recorder.log_step(state, report)
+            state = replace(state, window_loss=0.0, window_steps=0)
+        if parts.validation and settings.evaluation.due(state.step, total_steps):
+            val_loss = compute_validation_loss(parts.accelerator, parts.module, parts.validation)
+            improved = val_loss < state.best_val_loss
+            state = _remember(state, val_loss, improved)
+            recorder.log_validation(state, val_loss)
+            if improved and settings.patience is not None:
+                checkpoints.save_best(parts.adapter)
+        if settings.saving.due(state.step, total_steps):
+            checkpoints.save(state, parts.adapter, parts.optimizer)
+    if _patience_spent(state, settings):
+        checkpoints.load_best(parts.adapter)
+    return state
+
+
+def take_step(parts: LoopParts, settings: LoopSettings, step: int) -> StepReport:
+    """One optimizer step: forward and backward on its micro-batches, clip, move."""
+    accelerator = parts.accelerator
+    seed_step(settings.seed, step, accelerator.process_index)
+    micro_batches = parts.plan.micro_batches_of_step(step)
+    supervised = sum(parts.examples[i].supervised_tokens for batch in micro_batches for i in batch)
+    learning_rate = _set_learning_rate(parts.optimizer, parts.schedule.factor(step))
+    own = micro_batches[accelerator.process_index :: accelerator.num_processes]
+    loss = torch.zeros((), device=accelerator.device)
+    for indices in own:
+        batch = pack([parts.examples[i] for i in indices]).to(accelerator.device)
+        # Gradients are averaged over processes, the loss is to be summed over them.
+        part = parts.module(batch) * (accelerator.num_processes / supervised)
+        accelerator.backward(part)
+        loss += part.detach().to(loss.dtype)
+    mean_loss = float(accelerator.reduce(loss, "mean"))
+    gradient_norm = _clip(parts, settings.max_grad_norm)
+    if not (math.isfinite(mean_loss) and math.isfinite(gradient_norm)):
+        raise TrainingError(
+            f"step {step + 1}: the loss is {mean_loss} and the gradient norm {gradient_norm}, no "
+            "longer numbers. Lower learning_rate, add warmup_steps, or set max_grad_norm. The "
+            "last good checkpoint is kept."
+        )
+    parts.optimizer.step()
+    parts.optimizer.zero_grad(set_to_none=True)
+    parts.adapter.refresh()
+    tokens = sum(len(parts.examples[i].input_ids) for batch in micro_batches for i in batch)
+    return StepReport(mean_loss, learning_rate, gradient_norm, tokens, supervised)
+
+
+def rehearse(parts: LoopParts) -> None:
+    """Run the longest micro-batch once, so that memory runs out now and not after an hour."""
+    batch = pack([parts.examples[i] for i in parts.plan.longest_micro_batch()])
+    parts.accelerator.backward(parts.module(batch.to(parts.accelerator.device)) * 0.0)
+    parts.optimizer.zero_grad(set_to_none=True)
+
+
+def _clip(parts: LoopParts, max_grad_norm: float) -> float:
+    limit = max_grad_norm if max_grad_norm > 0 else math.inf
+    norm: Tensor = parts.accelerator.clip_grad_norm_(parts.adapter.parameters.values(), limit)
+    return float(norm)
+
+
+def _set_learning_rate(optimizer: Any, factor: float) -> float:
+    """Set every group to its own peak rate times `factor`; returns the first group's."""
+    for group in optimizer.param_groups:
+        group.setdefault("peak_lr", group["lr"])
+        group["lr"] = group["peak_lr"] * factor
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def _count(state: LoopState, report: StepReport, seconds: float) -> LoopState:
+    return replace(
+        state,
+        step=state.step + 1,
+        tokens=state.tokens + report.tokens,
+        supervised_tokens=state.supervised_tokens + report.supervised_tokens,
+        seconds=seconds,
+        window_loss=state.window_loss + report.loss,
+        window_steps=state.window_steps + 1,
+        last_loss=report.loss,
+    )
+
+
+def _remember(state: LoopState, val_loss: float, improved: bool) -> LoopState:
+    return replace(
+        state,
+        last_val_loss=val_loss,
+        best_val_loss=min(state.best_val_loss, val_loss),
+        evaluations_since_best=0 if improved else state.evaluations_since_best + 1,
+    )
+
+
+def _patience_spent(state: LoopState, settings: LoopSettings) -> bool:
+    return settings.patience is not None and state.evaluations_since_best >= settings.patience

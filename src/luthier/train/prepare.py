@@ -1,0 +1,116 @@
+"""A recipe's datasets → tokenised training and validation examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from luthier.data.batches import TokenizedExample
+from luthier.data.examples import Example
+from luthier.data.load import load_examples
+from luthier.data.prepared import digest_examples, tokenize_once
+from luthier.data.split import split_examples
+from luthier.data.tokenize import TokenizeOptions
+from luthier.errors import DataError
+from luthier.models.load import CHATML, require_chat_template
+from luthier.recipe.dataset import DatasetSource
+from luthier.recipe.schema import Recipe
+
+
+class PreparedData(NamedTuple):
+    training: list[TokenizedExample]
+    validation: list[TokenizedExample]
+    digest: str
+    notes: tuple[str, ...]
+
+
+class _Part(NamedTuple):
+    source: DatasetSource
+    examples: list[Example]
+
+
+def prepare_data(
+    recipe: Recipe, tokenizer: Any, *, skip_bad_rows: bool, cache: Path | None = None
+) -> PreparedData:
+    """Read, split and tokenise everything the recipe trains and validates on.
+
+    Raises:
+        DataError: a bad row, no data, an example without labels, a validation part that takes all.
+    """
+    notes: list[str] = []
+    training = _read_parts(recipe.datasets, skip_bad_rows, notes)
+    validation: list[_Part] = []
+    if recipe.test_datasets:
+        validation = _read_parts(recipe.test_datasets, skip_bad_rows, notes)
+    elif recipe.val_set_size:
+        training, validation = _hold_out(training, recipe.val_set_size, recipe.seed)
+    folder = cache or (Path(recipe.dataset_prepared_path) if recipe.dataset_prepared_path else None)
+    digest = digest_examples([example for part in training for example in part.examples])
+    return PreparedData(
+        _tokenize(training, recipe, tokenizer, folder, notes),
+        _tokenize(validation, recipe, tokenizer, folder, notes),
+        digest,
+        tuple(notes),
+    )
+
+
+def _read_parts(
+    sources: Sequence[DatasetSource], skip_bad_rows: bool, notes: list[str]
+) -> list[_Part]:
+    parts: list[_Part] = []
+    for source in sources:
+        loaded = load_examples(source, skip_bad_rows=skip_bad_rows)
+        notes += loaded.notes
+        if loaded.skipped:
+            notes.append(
+                f"{source.path}: {loaded.skipped} bad rows skipped; the first: {loaded.reasons[0]}"
+            )
+        parts.append(_Part(source, loaded.examples))
+    return parts
+
+
+def _hold_out(parts: list[_Part], size: float, seed: int) -> tuple[list[_Part], list[_Part]]:
+    """Hold out a share below 1 of each dataset, or a number of examples spread over them."""
+    total = sum(len(part.examples) for part in parts)
+    share = size if size < 1 else size / total
+    if share >= 1:
+        raise DataError(
+            f"val_set_size {size:g} leaves nothing of {total} examples to train on. Lower it."
+        )
+    training: list[_Part] = []
+    validation: list[_Part] = []
+    for part in parts:
+        count = max(1, round(share * len(part.examples)))
+        split = split_examples(part.examples, None, count, seed)
+        training.append(_Part(part.source, split.train))
+        validation.append(_Part(part.source, split.test))
+    return training, validation
+
+
+def _tokenize(
+    parts: list[_Part], recipe: Recipe, tokenizer: Any, folder: Path | None, notes: list[str]
+) -> list[TokenizedExample]:
+    examples: list[TokenizedExample] = []
+    for source, rows in parts:
+        if source.chat_template not in (None, "tokenizer_default"):
+            tokenizer.chat_template = (
+                CHATML if source.chat_template == "chatml" else source.chat_template
+            )
+        if any(row.messages for row in rows):
+            require_chat_template(tokenizer, recipe.base_model)
+        options = TokenizeOptions(
+            recipe.sequence_len,
+            recipe.excess_length_strategy,
+            recipe.train_on_inputs,
+            source.train_on_eos,
+        )
+        data = tokenize_once(rows, tokenizer, options, folder)
+        for count, word in ((data.dropped, "dropped"), (data.truncated, "cut")):
+            if count:
+                notes.append(
+                    f"{count} of {len(rows)} examples {word}: longer than sequence_len "
+                    f"{recipe.sequence_len}."
+                )
+        examples += data.examples
+    return examples

@@ -1,0 +1,148 @@
+"""What a run reports while it goes: a bar or lines for people, metrics.jsonl, trackers."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from luthier.files import read_json_lines, write_json_lines
+
+if TYPE_CHECKING:
+    from luthier.train.loop import LoopState
+
+
+class StepReport(NamedTuple):
+    loss: float  # nats per supervised token, over the whole optimizer step
+    learning_rate: float
+    gradient_norm: float  # before clipping
+    tokens: int
+    supervised_tokens: int
+
+
+class Clock:
+    """Seconds of training, those before an interruption included."""
+
+    def __init__(self, before_seconds: float) -> None:
+        self._before_seconds = before_seconds
+        self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return self._before_seconds + time.perf_counter() - self._started
+
+
+class Recorder:
+    """Writes metrics.jsonl and shows the progress; silent in all processes but the first."""
+
+    def __init__(
+        self,
+        metrics: Path,
+        *,
+        name: str,
+        total_steps: int,
+        steps_per_epoch: int,
+        trackers: Any,
+        active: bool,
+        from_step: int,
+    ) -> None:
+        self._metrics = metrics
+        self._name = name
+        self._total_steps = total_steps
+        self._steps_per_epoch = steps_per_epoch
+        self._trackers = trackers
+        self._active = active
+        self._from_step = from_step
+        self._since = (0, 0.0)  # tokens and seconds at the last logged step
+        self._console = Console(stderr=True)
+        self._bar = self._build_bar()
+        self._task = self._bar.add_task(
+            name, total=total_steps, completed=from_step, loss="–", speed="–"
+        )
+        if active:
+            truncate_metrics(metrics, from_step)
+
+    def __enter__(self) -> Recorder:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start_clock(self, before_seconds: float) -> Clock:
+        self._since = (-1, before_seconds)
+        return Clock(before_seconds)
+
+    def log_step(self, state: LoopState, report: StepReport) -> None:
+        """One line for the steps since the last one; the loss is their mean."""
+        tokens, seconds = self._since
+        tokens_now = state.tokens
+        if tokens < 0:
+            tokens = tokens_now - report.tokens * (state.step - self._from_step)
+        rate = (tokens_now - tokens) / max(state.seconds - seconds, 1e-9)
+        self._since = (tokens_now, state.seconds)
+        loss = state.window_loss / state.window_steps
+        self._write(
+            {
+                "step": state.step,
+                "epoch": state.step / self._steps_per_epoch,
+                "loss": loss,
+                "learning_rate": report.learning_rate,
+                "grad_norm": report.gradient_norm,
+                "tokens": tokens_now,
+                "tokens_per_second": rate,
+                "seconds": state.seconds,
+            }
+        )
+        self._bar.update(self._task, completed=state.step, loss=f"{loss:.4f}", speed=f"{rate:,.0f}")
+        if self._active and not self._console.is_terminal:
+            self._console.print(
+                f"{self._name}  step {state.step}/{self._total_steps}  loss {loss:.4f}  "
+                f"{rate:,.0f} tokens/s",
+                highlight=False,
+            )
+
+    def log_validation(self, state: LoopState, val_loss: float) -> None:
+        epoch = state.step / self._steps_per_epoch
+        self._write({"step": state.step, "epoch": epoch, "val_loss": val_loss})
+
+    def _write(self, values: dict[str, float]) -> None:
+        if not self._active:
+            return
+        with self._metrics.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(values) + "\n")
+        numbers = {key: value for key, value in values.items() if key != "step"}
+        self._trackers.log(numbers, step=int(values["step"]))
+
+    def _build_bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total}  loss {task.fields[loss]}"),
+            TextColumn("{task.fields[speed]} tok/s"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (self._active and self._console.is_terminal),
+        )
+
+
+def truncate_metrics(metrics: Path, from_step: int) -> None:
+    """Drop the lines after `from_step`, which a resumed run writes again."""
+    if not metrics.exists():
+        return
+    kept: list[dict[str, Any]] = []
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        # A killed process may leave its last line unfinished.
+        if not line.endswith("}"):
+            continue
+        row = json.loads(line)
+        if row["step"] <= from_step:
+            kept.append(row)
+    write_json_lines(metrics, kept)
+
+
+def read_metrics(metrics: Path) -> list[dict[str, Any]]:
+    return list(read_json_lines(metrics))
