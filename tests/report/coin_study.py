@@ -67,7 +67,12 @@ def write_run(root: Path, arm: str, seed: int, study: dict[str, Any]) -> Path:
     run.mkdir(parents=True)
     recipe = {**study["base"], **study["arms"][arm], "seed": seed}
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    write_json(run / "provenance.json", {"versions": {"torch": "2.13.0"}, "git_revision": "abc123"})
+    provenance = {
+        "versions": {"torch": "2.13.0"},
+        "hardware": {"memory_bytes": 8 * 2**30},
+        "git_revision": "abc123",
+    }
+    write_json(run / "provenance.json", provenance)
     write_lines(
         run / "metrics.jsonl",
         [

@@ -84,7 +84,8 @@ def test_report_shows_costs_settings_environment_and_command(study_directory: Pa
     assert "adapter – lora" in text
     assert "base_ model" not in text
     assert "torch 2.13.0" in text
-    assert "abc123" in text
+    assert "memory 8.00 GiB" in text
+    assert "git revision abc123" in text
     assert "luthier study run study.yaml --output 'runs/coins & co'" in text
 
 

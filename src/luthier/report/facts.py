@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
+from luthier.report.costs import format_bytes
 from luthier.report.results import ArmResults, StudyResults
 
 NOT_SETTINGS = ("seed", "output_dir")
@@ -51,13 +52,14 @@ def list_environment(results: StudyResults) -> dict[str, tuple[Fact, ...]]:
     for run in (results.base, *results.runs):
         for key, value in _flatten(run.provenance).items():
             shown = values.setdefault(key, [])
-            if value is not None and _show(value) not in shown:
-                shown.append(_show(value))
+            text = format_bytes(value) if key.endswith("_bytes") else _show(value)
+            if value is not None and text not in shown:
+                shown.append(text)
     groups: dict[str, list[Fact]] = {}
     for key, shown in values.items():
         group, _, rest = key.partition(".")
         if shown:
-            fact = Fact(rest or group, tuple(shown))
+            fact = Fact((rest or group).removesuffix("_bytes"), tuple(shown))
             groups.setdefault(group if rest else "", []).append(fact)
     return {group: tuple(facts) for group, facts in groups.items()}
 
