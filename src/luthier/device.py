@@ -7,6 +7,7 @@ import ctypes
 import importlib.util
 import resource
 import sys
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psutil
@@ -21,7 +22,7 @@ class DeviceDescription(NamedTuple):
     kind: str  # cuda, mps or cpu
     name: str
     memory_bytes: int
-    count: int
+    devices: int
 
 
 def describe_device() -> DeviceDescription:
@@ -39,7 +40,7 @@ def describe_device() -> DeviceDescription:
 def describe_processor() -> str:
     """The processor's name and the cores that torch uses."""
     name = "CPU"
-    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+    with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="utf-8") as file:
         for line in file:
             if line.startswith("model name"):
                 name = line.partition(":")[2].strip()

@@ -34,7 +34,7 @@ def describe_environment() -> dict[str, Any]:
             "processor": describe_processor(),
             "device": device.kind,
             "device_name": device.name,
-            "device_count": device.count,
+            "device_count": device.devices,
             "memory_bytes": device.memory_bytes,
         },
         "git_revision": find_git_revision(),

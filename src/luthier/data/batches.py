@@ -38,8 +38,13 @@ class PackedBatch(NamedTuple):
     lengths: tuple[int, ...]  # (S,) tokens of each example
 
     def to(self, device: torch.device) -> PackedBatch:
-        tensors = (field.to(device) for field in self[:4])
-        return PackedBatch(*tensors, self.lengths)
+        return PackedBatch(
+            self.input_ids.to(device),
+            self.position_ids.to(device),
+            self.label_positions.to(device),
+            self.targets.to(device),
+            self.lengths,
+        )
 
 
 def pack(examples: Sequence[TokenizedExample]) -> PackedBatch:

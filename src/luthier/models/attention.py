@@ -67,12 +67,12 @@ def packed_attention(
     if len(set(lengths)) == 1:
         # Equal lengths: one call over a batch of segments instead of one call a segment.
         count, length = len(lengths), lengths[0]
-        parts = [
+        q, k, v = (
             tensor.unflatten(2, (count, length)).squeeze(0).transpose(0, 1)
             for tensor in (query, key, value)
-        ]
-        out = _attend(*parts, dropout, scaling, sliding_window)  # (S, H, L, E)
-        return out.transpose(1, 2).reshape(1, count * length, *out.shape[1:2], out.shape[3]), None
+        )
+        out_SHLE = _attend(q, k, v, dropout, scaling, sliding_window)
+        return out_SHLE.transpose(1, 2).flatten(0, 1).unsqueeze(0), None
     outputs = [
         _attend(q, k, v, dropout, scaling, sliding_window).transpose(1, 2)
         for q, k, v in zip(

@@ -87,9 +87,12 @@ def sum_linear_cross_entropy(head: nn.Module, hidden_ND: Tensor, target_N: Tenso
             if torch.is_autocast_enabled(hidden_ND.device.type)
             else head.weight.dtype
         )
-        bias = None if head.bias is None else head.bias.to(dtype)
+        bias: Tensor | None = head.bias
         return _LinearCrossEntropy.apply(  # type: ignore[no-any-return]
-            hidden_ND.to(dtype), head.weight.to(dtype), bias, target_N
+            hidden_ND.to(dtype),
+            head.weight.to(dtype),
+            None if bias is None else bias.to(dtype),
+            target_N,
         )
     return _sum_by_recomputing(head, hidden_ND, target_N)
 

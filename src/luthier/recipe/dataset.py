@@ -163,7 +163,7 @@ class DatasetSource(BaseModel):
         description="How a row is read: a named format, or a mapping with the fields of a custom "
         "instruct format. `messages` and `sharegpt` are read like `chat_template`.",
     )
-    conversation: Literal["chatml", ""] | None = Field(
+    conversation: Annotated[Literal["chatml", ""], Expects("`chatml`")] | None = Field(
         default=None, description="Legacy conversation name; the chat template decides."
     )
     chat_template: ChatTemplate | None = Field(

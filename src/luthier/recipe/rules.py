@@ -233,17 +233,6 @@ def _columns_fit(source: DatasetSource) -> Iterator[Mistake]:
     columns = source.columns
     if columns is None:
         return
-    listed = ", ".join(f"`{name}`" for name in columns)
-    if source.type == "classification" and "label" not in columns:
-        what = f"`columns` names no `label`, only {listed}."
-        yield Mistake("columns", what, "Add `label:` with its column.")
-    for name in placeholders(source.prompt or ""):
-        if name not in columns:
-            yield Mistake(
-                "prompt", f"`{{{name}}}` is not among the columns {listed}.", "Use one of those."
-            )
-    if any(isinstance(part, int) and part < 0 for part in _column_parts(source)):
-        yield Mistake("columns", "a column index is below 0.", "Count columns from 0.")
     kinds = {type(part) for part in _column_parts(source)}
     if len(kinds) > 1:
         yield Mistake(
@@ -251,6 +240,19 @@ def _columns_fit(source: DatasetSource) -> Iterator[Mistake]:
             "column headers and indexes are mixed; an index means that there is no header.",
             "Use one kind.",
         )
+    if kinds != {int}:
+        return  # Every header of the file is a name too, so only the file can tell.
+    listed = ", ".join(f"`{name}`" for name in columns)
+    if any(isinstance(part, int) and part < 0 for part in _column_parts(source)):
+        yield Mistake("columns", "a column index is below 0.", "Count columns from 0.")
+    if source.type == "classification" and "label" not in columns:
+        what = f"`columns` names no `label`, only {listed}."
+        yield Mistake("columns", what, "Add `label:` with its column.")
+    for name in placeholders(source.prompt or ""):
+        if name not in columns and not name.isdecimal():
+            yield Mistake(
+                "prompt", f"`{{{name}}}` is not among the columns {listed}.", "Use one of those."
+            )
 
 
 def _column_parts(source: DatasetSource) -> Iterator[ColumnName]:

@@ -98,6 +98,11 @@ class RunResults:
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def title(self) -> str:
+        """`lora, seed 3`, or the base model's name alone."""
+        return self.arm if self.seed is None else f"{self.arm}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class ArmResults:
@@ -126,6 +131,11 @@ class StudyResults:
     def runs(self) -> tuple[RunResults, ...]:
         """Every run of every arm, in the study's order, without the base model."""
         return tuple(run for arm in self.arms for run in arm.runs)
+
+    @property
+    def unfinished(self) -> tuple[RunResults, ...]:
+        """What is not done: the base model's scoring too, where the study has tasks."""
+        return tuple(run for run in (self.base, *self.runs) if run.status != "done")
 
     @property
     def entries(self) -> tuple[ArmResults, ...]:

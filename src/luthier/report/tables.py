@@ -62,11 +62,10 @@ def render_terminal_table(results: StudyResults) -> RenderableType:
         parts.extend([_render_comparison(comparison, results), Text()])
     if any(run.training for run in results.runs):
         parts.extend([_render_cost(results), Text()])
-    for run in results.runs:
-        if run.status != "done":
-            message = f": {run.failure.error}: {run.failure.message}" if run.failure else ""
-            style = "red" if run.failure else "yellow"
-            parts.append(Text(f"{run.arm}, seed {run.seed}: {run.status}{message}", style=style))
+    for run in results.unfinished:
+        message = f": {run.failure.error}: {run.failure.message}" if run.failure else ""
+        style = "red" if run.failure else "yellow"
+        parts.append(Text(f"{run.title}: {run.status}{message}", style=style))
     return Group(*parts)
 
 

@@ -175,7 +175,7 @@ def restore(
 
 
 def save_result(layout: RunLayout, adapter: AttachedAdapter, tokenizer: Any) -> None:
-    """Write the adapter or model together with the tokenizer and chat template it was trained on."""
+    """Write the adapter or model, with the tokenizer and chat template it was trained on."""
     with staged_directory(layout.root / adapter.result) as staged:
         adapter.save(staged)
         tokenizer.save_pretrained(staged)
