@@ -121,7 +121,7 @@ def test_a_study_not_yet_run_has_a_report(write_study: Callable[..., Path]) -> N
     text = read_page(write_study()).text
     assert "Nothing has been scored yet, so there is no answer." in text
     assert "0 of 2 runs are complete" in text
-    assert "full , seed 7: not started" in text
+    assert "base : not started full, seed 7 : not started" in text
 
 
 def test_a_study_without_question_tasks_or_arms_has_a_report(
@@ -141,7 +141,7 @@ def test_a_failed_arm_is_named_with_its_error_and_the_others_are_compared(
         {"error": "TrainingError", "message": message, "traceback": "secret"},
     )
     page = read_page(study_directory)
-    assert f"full , seed 7: failed TrainingError: {message}" in page.text
+    assert f"full, seed 7 : failed TrainingError: {message}" in page.text
     assert "On accuracy (classification), <script> is better than base: 100.0%" in page.text
     assert "not scored yet" in page.text
     assert "secret" not in page.text
