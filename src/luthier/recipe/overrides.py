@@ -9,6 +9,9 @@ from luthier.errors import Problem, RecipeError
 from luthier.recipe.layer import KeyPath, Layer, Place
 from luthier.recipe.yaml_text import parse_yaml
 
+# Absent keys that are made as lists; in a mapping of labels, a number is a name like any other.
+LIST_KEYS = frozenset({"datasets", "test_datasets", "tasks"})
+
 
 class Override(NamedTuple):
     """One `--set`.
@@ -75,8 +78,9 @@ def apply_override(
             break
         inside = _get(target, part)
         if inside is None:
-            inside = [] if isinstance(path[depth + 1], int) else {}
+            inside = [] if part in LIST_KEYS else {}
             _put(target, part, inside)
+            layer.places[reached] = Place(None, text)
         target = inside
     layer.forget(reached)
     layer.places[reached] = Place(None, text)

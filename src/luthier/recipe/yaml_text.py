@@ -20,6 +20,7 @@ from luthier.recipe.layer import KeyPath, Layer, Place, key_of
 
 MAX_NODES = 100_000  # An alias can repeat a part many times over; no honest recipe comes near.
 
+_RARE_BREAKS = frozenset("\r\x85\u2028\u2029")
 _TAG = "tag:yaml.org,2002:"
 _MERGE = f"{_TAG}merge"
 _CORE_SCHEMA = (
@@ -54,6 +55,8 @@ class _CoreDumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
+    if _RARE_BREAKS.intersection(text):
+        style = '"'  # Only there are they escaped; elsewhere PyYAML folds them into spaces.
     return dumper.represent_scalar(f"{_TAG}str", text, style=style)
 
 
