@@ -218,6 +218,11 @@ def test_names_of_the_grid_are_safe_for_any_file_system(read):
         ("tasks: [classification]", "tasks: [elle]\nseads: 3", "did you mean `seeds`?"),
         ("tasks: [classification]", "tasks: [elle]\ngrid: {seed: [1]}", "no `seed` of its own"),
         ("tasks: [classification]", "tasks: [elle]\ngrid: {bf16: true}", "a list of values"),
+        (
+            "tasks: [classification]",
+            f"tasks: [elle]\ngrid: {{warmup_steps: {list(range(99))}}}",
+            "the grid makes 297 arms",
+        ),
         ("test: 16", "test: 0", "`sample.test` is `0`"),
         ("test: 16", "tst: 16", "did you mean `test`?"),
         ("lora: {}", "base: {}", "`base` is taken"),

@@ -18,6 +18,7 @@ from luthier.recipe.translate import Translation
 
 # Folders and files of a study's directory, which an arm's folder would hide.
 RESERVED_NAMES = frozenset({BASE_ARM, "data", "study.yaml", "report.html", "results.csv"})
+MAX_ARMS = 256
 
 
 class NamedLayer(NamedTuple):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from luthier.errors import Problem, RecipeError
-from luthier.recipe.arms import NamedLayer, check_arms, name_problem, unfold
+from luthier.recipe.arms import MAX_ARMS, NamedLayer, check_arms, name_problem, unfold
 from luthier.recipe.check import check_source, shown
 from luthier.recipe.check_study import check_study
 from luthier.recipe.dataset import LOCATION_KEYS
@@ -71,7 +72,7 @@ class _Reader:
         arms = self._arms()
         grid = self._grid()
         self._own_seeds_only(base, arms, grid)
-        cells = list(unfold(arms, grid))
+        cells = list(unfold(arms, self._small_enough(arms, grid)))
         self._unique_names([cell.name for cell in cells])
         checked = check_arms(base, cells, data)
         self.problems += checked.problems
@@ -202,6 +203,15 @@ class _Reader:
             self.notes.append("the base's `seed` is replaced by the study's `seeds`.")
         if base.layer.values.get("output_dir") is not None:
             self.notes.append("the base's `output_dir` is replaced by the study's folder.")
+
+    def _small_enough(self, arms: Mapping[str, Translation], grid: Translation) -> Translation:
+        """The grid, or an empty one where it makes more arms than anybody could train."""
+        count = len(arms) * math.prod(len(values) for values in grid.layer.values.values())
+        if count <= MAX_ARMS:
+            return grid
+        what = f"the grid makes {count} arms; at most {MAX_ARMS} are taken."
+        self.problems.append(self.layer.problem(("grid",), what, "Shorten its lists."))
+        return self._translated(Layer())
 
     def _unique_names(self, names: list[str]) -> None:
         seen: dict[str, str] = {}
