@@ -148,7 +148,8 @@ def _conversation(row: Row, source: DatasetSource, messages: list[Message]) -> E
     if not any(message.train for message in messages):
         roles = " or ".join(source.roles_to_train)
         raise row.error(f"no turn to train on: the conversation needs a turn of {roles}.")
-    return Example(_row_id(row), tuple(messages), truth=_truth(row), where=row.where)
+    example = Example(_row_id(row), tuple(messages), truth=_truth(row), where=row.where)
+    return _with_label(example, row)
 
 
 def _row_id(row: Row) -> str:
@@ -157,6 +158,14 @@ def _row_id(row: Row) -> str:
         return str(own)
     file, _, line = row.where.rpartition(":")
     return f"{PurePath(file).stem}:{line}"
+
+
+def _with_label(example: Example, row: Row) -> Example:
+    """Keep `label` and `labels` beside a conversation: a classification that was stored as one."""
+    label, labels = row.fields.get("label"), row.fields.get("labels")
+    if not isinstance(label, str) or not isinstance(labels, list):
+        return example
+    return replace(example, label=label, labels=tuple(str(word) for word in labels))
 
 
 def _truth(row: Row) -> Mapping[str, Any] | None:

@@ -1,0 +1,64 @@
+"""Greedy answers, batched: prompts in, texts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from luthier.data.examples import Example
+from luthier.data.tokenize import render_chat
+from luthier.errors import DataError
+from luthier.evaluate.model import EvaluatedModel
+
+
+def render_prompt(model: EvaluatedModel, example: Example) -> str:
+    """The conversation up to its last answer, as the model will see it.
+
+    Raises:
+        DataError: an example that does not end with an answer to be given.
+    """
+    turns = [{"role": m.role, "content": m.content} for m in example.messages]
+    if turns and turns[-1]["role"] == "assistant":
+        turns = turns[:-1]
+    if not turns:
+        raise DataError(f"{example.where or example.id}: no prompt to answer.")
+    return render_chat(model.tokenizer, turns, prompt=True)
+
+
+def pad_left(model: EvaluatedModel, prompts: Sequence[str]) -> dict[str, Any]:
+    """`input_ids` and `attention_mask` on the model's device, padded on the left."""
+    model.tokenizer.padding_side = "left"
+    encoded = model.tokenizer(
+        list(prompts), add_special_tokens=False, padding=True, return_tensors="pt"
+    )
+    return {key: encoded[key].to(model.device) for key in ("input_ids", "attention_mask")}
+
+
+@torch.no_grad()
+def generate(model: EvaluatedModel, prompts: Sequence[str], max_new_tokens: int) -> list[str]:
+    """The model's greedy answer to each prompt, without its stop token."""
+    inputs = pad_left(model, prompts)
+    output = model.causal.generate(
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        # A model's own generation settings may sample or penalise; a comparison must not.
+        temperature=None,
+        top_p=None,
+        top_k=None,
+        repetition_penalty=1.0,
+        eos_token_id=_stop_tokens(model),
+        pad_token_id=model.tokenizer.pad_token_id,
+    )
+    answers = output[:, inputs["input_ids"].shape[1] :]
+    return list(model.tokenizer.batch_decode(answers, skip_special_tokens=True))
+
+
+def _stop_tokens(model: EvaluatedModel) -> list[int]:
+    """The tokenizer's stop token and those that the model's own settings name."""
+    configured = model.causal.generation_config.eos_token_id
+    named = configured if isinstance(configured, list) else [configured]
+    stops = {model.tokenizer.eos_token_id, *named}
+    return sorted(int(stop) for stop in stops if stop is not None)

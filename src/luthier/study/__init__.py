@@ -1,0 +1,1 @@
+"""Studies: arms × seeds × tasks, driven to the end through any crash."""

@@ -1,0 +1,111 @@
+"""One run of a study in a process of its own: `python -m luthier.study.worker STUDY_DIR …`.
+
+A process of its own, so that a run which dies of memory leaves the others alone, and so that the
+peak memory of an arm is its own and not that of the arms before it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+from luthier.data.load import load_examples
+from luthier.errors import LuthierError
+from luthier.evaluate.model import load_model
+from luthier.evaluate.run import evaluate_model
+from luthier.files import RunLayout, write_json
+from luthier.recipe.dataset import DatasetSource
+from luthier.recipe.load import load_recipe
+from luthier.recipe.load_study import load_study
+from luthier.recipe.study import BASE_ARM, Study
+from luthier.study.data import test_sources
+from luthier.study.ledger import Run, unscored_tasks
+from luthier.train.run import TrainOptions, train_recipe
+
+PLANNED_RECIPE = "planned.yaml"
+
+
+def run_one(folder: Path, run: Run, study: Study, base_model: str, trust: bool) -> None:
+    """Train where there is something to train, then score what is not scored yet."""
+    layout = RunLayout(run.folder)
+    if run.seed is not None:
+        recipe = load_recipe(folder / run.arm / f"seed-{run.seed}" / PLANNED_RECIPE).recipe
+        train_recipe(
+            recipe,
+            run.folder,
+            TrainOptions(
+                resume=True,
+                trust_remote_code=trust,
+                name=run.title,
+                data_cache=folder / "data" / "prepared",
+            ),
+        )
+    score(run, study, test_sources(study, folder / "data"), base_model, trust)
+    layout.error.unlink(missing_ok=True)
+
+
+def score(
+    run: Run, study: Study, sources: dict[str, DatasetSource], base_model: str, trust: bool
+) -> None:
+    missing = unscored_tasks(run, study)
+    if not missing:
+        return
+    layout = RunLayout(run.folder)
+    model = load_model(base_model if run.seed is None else str(run.folder), trust_remote_code=trust)
+    for task in study.tasks:
+        if task.name in missing:
+            examples = load_examples(sources[task.name], limit=task.limit).examples
+            evaluate_model(
+                model,
+                task.task,
+                examples,
+                layout.evaluations,
+                name=task.name,
+                label=run.title,
+                max_new_tokens=task.max_new_tokens,
+                batch_size=task.batch_size,
+            )
+
+
+def write_error(run: Run, error: BaseException) -> None:
+    write_json(
+        RunLayout(run.folder).error,
+        {
+            "error": type(error).__name__,
+            "message": str(error),
+            "traceback": "".join(traceback.format_exception(error)),
+        },
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--arm", required=True)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--trust-remote-code", action="store_true")
+    options = parser.parse_args()
+    folder: Path = options.folder
+    loaded = load_study(folder / "study.yaml")
+    place = (
+        folder / BASE_ARM if options.seed is None else folder / options.arm / f"seed-{options.seed}"
+    )
+    run = Run(options.arm, options.seed, place)
+    base_model = loaded.arms[0].recipe.base_model
+    try:
+        run_one(folder, run, loaded.study, base_model, options.trust_remote_code)
+    except LuthierError as error:
+        write_error(run, error)
+        print(f"{run.title}: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        write_error(run, error)
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
