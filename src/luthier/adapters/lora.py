@@ -60,8 +60,11 @@ class LoraLayer(nn.Module):
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.dropout = nn.Dropout(settings.dropout)
         self.magnitude: nn.Parameter | None = None
-        self._norm_O: Tensor | None = None
-        self._base_norm_squared_O: Tensor | None = None
+        # Buffers, so that they follow the model to its device; computable, so never saved.
+        self._norm_O: Tensor | None
+        self._base_norm_squared_O: Tensor | None
+        self.register_buffer("_norm_O", None, persistent=False)
+        self.register_buffer("_base_norm_squared_O", None, persistent=False)
         if settings.magnitude:
             self.magnitude = nn.Parameter(self.compute_norm().to(dtype))
             self.refresh_norm()
@@ -71,6 +74,11 @@ class LoraLayer(nn.Module):
         """The frozen weight, one row an output."""
         weight: Tensor = self.base.weight  # type: ignore[assignment]
         return weight.T if self.transposed else weight
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight as the base layer holds it; some families ask a layer for its dtype."""
+        return self.base.weight  # type: ignore[return-value]
 
     @property
     def bias(self) -> Tensor | None:
@@ -90,7 +98,7 @@ class LoraLayer(nn.Module):
         s = self.settings.scale
         cross_O = ((weight_OI @ a_RI.T) * b_OR).sum(1)
         own_O = ((b_OR @ (a_RI @ a_RI.T)) * b_OR).sum(1)
-        squared_O = self._base_norm_squared_O.to(b_OR.device) + 2 * s * cross_O + s * s * own_O
+        squared_O = self._base_norm_squared_O + 2 * s * cross_O + s * s * own_O
         return squared_O.clamp(min=SMALLEST_NORM**2).sqrt()
 
     def refresh_norm(self) -> None:
@@ -153,7 +161,10 @@ class _FusedLora(torch.autograd.Function):
     """y = x (gW)ᵀ + s·(x Aᵀ)(gB)ᵀ + b without the passes over (T, O) that autograd would make.
 
     The gain g scales the two weights, which are smaller than the activations, and the update is
-    accumulated into the base product in place. Only x, x Aᵀ and (for DoRA) y are kept.
+    accumulated into the base product in place. Kept are x, x Aᵀ and, for DoRA, y − b: its product
+    with the gradient is g times the gain's own gradient. It is never formed by subtracting a bias,
+    which can be a hundred times larger and would drown it in rounding. A gain of exactly zero
+    gets no gradient.
     """
 
     @staticmethod
@@ -168,37 +179,40 @@ class _FusedLora(torch.autograd.Function):
         scale: float,
     ) -> Tensor:
         reduced_TR = x_TI @ a_RI.T
-        gained_OI, gained_OR = weight_OI, b_OR
-        if gain_O is not None:
-            column = gain_O.to(weight_OI.dtype).unsqueeze(1)
-            gained_OI, gained_OR = weight_OI * column, b_OR * column
-        y_TO = functional.linear(x_TI, gained_OI, bias_O)
-        y_TO.addmm_(reduced_TR, gained_OR.T, alpha=scale)
+        gained_OI, gained_OR = _scale_rows(weight_OI, gain_O), _scale_rows(b_OR, gain_O)
         ctx.scale = scale
-        kept_y = y_TO if gain_O is not None else None
-        ctx.save_for_backward(x_TI, weight_OI, bias_O, a_RI, b_OR, gain_O, reduced_TR, kept_y)
-        return y_TO
+        if gain_O is None:
+            y_TO = functional.linear(x_TI, gained_OI, bias_O)
+            y_TO.addmm_(reduced_TR, gained_OR.T, alpha=scale)
+            ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, None, reduced_TR, None)
+            return y_TO
+        product_TO = functional.linear(x_TI, gained_OI)
+        product_TO.addmm_(reduced_TR, gained_OR.T, alpha=scale)
+        ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, gain_O, reduced_TR, product_TO)
+        return product_TO if bias_O is None else product_TO + bias_O
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         grad_TO = outputs[0]
-        x_TI, weight_OI, bias_O, a_RI, b_OR, gain_O, reduced_TR, y_TO = ctx.saved_tensors
-        gained_OI, gained_OR = weight_OI, b_OR
+        x_TI, weight_OI, a_RI, b_OR, gain_O, reduced_TR, product_TO = ctx.saved_tensors
+        gained_OI, gained_OR = _scale_rows(weight_OI, gain_O), _scale_rows(b_OR, gain_O)
         grad_gain_O = None
         if gain_O is not None:
-            column = gain_O.to(weight_OI.dtype).unsqueeze(1)
-            gained_OI, gained_OR = weight_OI * column, b_OR * column
-            # Σ_t grad·(y − b) is g times what is wanted, so no second product is needed.
-            weighted_O = (grad_TO * y_TO).sum(0, dtype=gain_O.dtype)
-            if bias_O is not None:
-                weighted_O = weighted_O - bias_O * grad_TO.sum(0, dtype=gain_O.dtype)
+            weighted_O = (grad_TO * product_TO).sum(0, dtype=gain_O.dtype)
             grad_gain_O = torch.where(gain_O == 0, 0.0, weighted_O / gain_O)
         grad_reduced_TR = (grad_TO @ gained_OR).mul_(ctx.scale)
         grad_a_RI = grad_reduced_TR.T @ x_TI if ctx.needs_input_grad[3] else None
         grad_b_OR = (grad_TO.T @ reduced_TR).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
         if grad_b_OR is not None and gain_O is not None:
-            grad_b_OR = grad_b_OR * gain_O.to(grad_b_OR.dtype).unsqueeze(1)
+            grad_b_OR = _scale_rows(grad_b_OR, gain_O)
         grad_x_TI = None
         if ctx.needs_input_grad[0]:
             grad_x_TI = (grad_TO @ gained_OI).addmm_(grad_reduced_TR, a_RI)
         return grad_x_TI, None, None, grad_a_RI, grad_b_OR, grad_gain_O, None
+
+
+def _scale_rows(weight: Tensor, gain_O: Tensor | None) -> Tensor:
+    """Each row times its gain, rounded once: bfloat16 cannot hold a gain of 1.001 by itself."""
+    if gain_O is None:
+        return weight
+    return torch.mul(weight, gain_O.unsqueeze(1), out=torch.empty_like(weight))

@@ -1,0 +1,49 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@pytest.fixture(scope="session")
+def chat_tokenizer() -> Any:
+    """One token a byte, ChatML."""
+    from tiny_models import build_tokenizer
+
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Qwen2 with its tokenizer, on disk."""
+    from tiny_models import save_base_model
+
+    return save_base_model(tmp_path_factory.mktemp("base"), initializer_range=0.05)
+
+
+@pytest.fixture(scope="session")
+def chat_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 conversations of ragged lengths: count on from a number."""
+    file = tmp_path_factory.mktemp("data") / "chat.jsonl"
+    rows: list[dict[str, Any]] = []
+    for number in range(24):
+        answer = " ".join(str(number + step) for step in range(1, 2 + number % 7))
+        rows.append(
+            {
+                "id": f"row-{number}",
+                "messages": [
+                    {"role": "user", "content": f"Count on from {number}."},
+                    {"role": "assistant", "content": answer},
+                ],
+            }
+        )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return file
