@@ -30,19 +30,30 @@ def load_adapter(model: Any, folder: Path, *, base_model: str) -> AttachedAdapte
     for name, tensors in read_weights(folder).items():
         base = linear.get(name)
         if base is None:
-            raise ModelError(f"{folder}: this model has no linear layer {name}.")
+            raise ModelError(
+                f"{folder}: the base model has no linear layer {name} that an adapter can stand "
+                "on (an output head is none). The adapter was trained on another model."
+            )
+        needed = {"lora_A", "lora_B", *(["magnitude"] if settings.magnitude else [])}
+        if set(tensors) != needed:
+            raise ModelError(
+                f"{folder}: layer {name} holds {', '.join(sorted(tensors))}, but its configuration "
+                f"asks for {', '.join(sorted(needed))}. The adapter's files do not fit together."
+            )
         layers[name] = _fill(LoraLayer(base, settings, tensors["lora_A"].dtype), tensors, folder)
         replace_module(model, name, layers[name])
+    if not layers:
+        raise ModelError(f"{folder}: the adapter holds no layer.")
     return describe_attached(model, layers, base_model)
 
 
 def _fill(layer: LoraLayer, tensors: dict[str, torch.Tensor], folder: Path) -> LoraLayer:
     for kind, tensor in tensors.items():
-        parameter: nn.Parameter | None = getattr(layer, kind)
-        if parameter is None or parameter.shape != tensor.shape:
+        parameter: nn.Parameter = getattr(layer, kind)
+        if parameter.shape != tensor.shape:
             raise ModelError(
-                f"{folder}: {kind} has shape {tuple(tensor.shape)}, which does not fit this "
-                "model. The adapter was trained on another one."
+                f"{folder}: {kind} has shape {tuple(tensor.shape)}, the base model needs "
+                f"{tuple(parameter.shape)}. The adapter was trained on another model."
             )
         parameter.copy_(tensor)
     layer.refresh_norm()

@@ -23,7 +23,7 @@ from transformers.pytorch_utils import Conv1D
 
 Scaling = Literal["alpha/rank", "alpha/sqrt(rank)"]
 
-# Below this a row of W + sBA counts as zero: dividing by it would give NaN (float32's tiny is 1e-38).
+# A row of W + sBA below this counts as zero: dividing by it would give NaN.
 SMALLEST_NORM = 1e-12
 
 

@@ -28,18 +28,35 @@ ENDINGS = {
     "magnitude": "lora_magnitude_vector",
 }
 
-# Settings of PEFT that change the model's answer and that LoraLayer does not have.
-UNSUPPORTED = (
-    "alpha_pattern",
-    "exclude_modules",
-    "layer_replication",
-    "lora_bias",
-    "megatron_config",
-    "modules_to_save",
-    "rank_pattern",
-    "target_parameters",
-    "trainable_token_indices",
+# What LoraLayer honours, and what says nothing about the answer of a finished adapter. All other
+# settings of PEFT, today's and tomorrow's, are refused by name when they are set.
+HONOURED = frozenset(
+    {"peft_type", "r", "lora_alpha", "lora_dropout", "use_dora", "use_rslora", "bias"}
 )
+WITHOUT_EFFECT = frozenset(
+    {
+        "auto_mapping",
+        "base_model_name_or_path",
+        "ensure_weight_tying",
+        "eva_config",
+        "exclude_modules",
+        "fan_in_fan_out",
+        "inference_mode",
+        "init_lora_weights",
+        "layers_pattern",
+        "layers_to_transform",
+        "megatron_core",
+        "peft_version",
+        "qalora_group_size",
+        "revision",
+        "runtime_config",
+        "target_modules",
+        "task_type",
+        "velora_config",
+    }
+)
+# These begin from a changed base weight, which the adapter's folder does not hold.
+CHANGING_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def save_adapter(
@@ -85,9 +102,14 @@ def read_settings(folder: Path) -> LoraSettings:
     config = read_json(folder / CONFIG)
     if config.get("peft_type") != "LORA":
         raise ModelError(f"{folder}: a {config.get('peft_type')} adapter; only LORA is read.")
-    foreign = [key for key in UNSUPPORTED if config.get(key)]
+    foreign = sorted(
+        key for key, value in config.items() if value and key not in HONOURED | WITHOUT_EFFECT
+    )
     if config.get("bias", "none") != "none":
         foreign.append("bias")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.lower().startswith(CHANGING_BASE):
+        foreign.append(f"init_lora_weights: {start}")
     if foreign:
         raise ModelError(
             f"{folder}: uses {', '.join(foreign)}, which is not supported. Merge it with PEFT "
