@@ -9,7 +9,7 @@ logits become, in place, their own gradient while they are still in cache.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,44 +30,65 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, target_N: Tensor
+        ctx: Any,
+        hidden_ND: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        target_N: Tensor,
+        compute_dtype: torch.dtype,
     ) -> Tensor:
-        needs_hidden, needs_weight, needs_bias, _ = ctx.needs_input_grad
-        total = hidden_ND.new_zeros((), dtype=torch.float32)
-        if hidden_ND.dtype == torch.float64:
-            total = total.double()
+        needs_hidden, needs_weight, needs_bias, *_ = ctx.needs_input_grad
+        accurate = torch.promote_types(compute_dtype, torch.float32)
+        total = hidden_ND.new_zeros((), dtype=accurate)
+        # Sums over many chunks: bfloat16 would lose the small ones.
         grad_hidden = torch.empty_like(hidden_ND) if needs_hidden else None
-        grad_weight = torch.zeros_like(weight_VD) if needs_weight else None
-        grad_bias = torch.zeros_like(bias_V) if needs_bias and bias_V is not None else None
+        grad_weight = torch.zeros_like(weight_VD, dtype=accurate) if needs_weight else None
+        grad_bias = None
+        if needs_bias and bias_V is not None:
+            grad_bias = torch.zeros_like(bias_V, dtype=accurate)
+        head_VD = weight_VD.to(compute_dtype)
+        offset_V = None if bias_V is None else bias_V.to(compute_dtype)
         step = compute_chunk_tokens(weight_VD.shape[0])
         for start in range(0, hidden_ND.shape[0], step):
             piece = slice(start, start + step)
-            hidden_CD, target_C1 = hidden_ND[piece], target_N[piece].unsqueeze(1)
-            logits_CV = functional.linear(hidden_CD, weight_VD, bias_V).to(total.dtype)
-            chosen_C1 = logits_CV.gather(1, target_C1)
-            peak_C1 = logits_CV.amax(1, keepdim=True)
-            probability_CV = logits_CV.sub_(peak_C1).exp_()
-            mass_C1 = probability_CV.sum(1, keepdim=True)
-            total += (mass_C1.log() + peak_C1 - chosen_C1).sum()
-            gradient_CV = probability_CV.div_(mass_C1)
-            gradient_CV.scatter_add_(1, target_C1, -torch.ones_like(chosen_C1))
-            gradient_CV = gradient_CV.to(weight_VD.dtype)
-            if grad_hidden is not None:
-                grad_hidden[piece] = gradient_CV @ weight_VD
-            if grad_weight is not None:
-                grad_weight.addmm_(gradient_CV.T, hidden_CD)
+            hidden_CD, target_C1 = hidden_ND[piece].to(compute_dtype), target_N[piece].unsqueeze(1)
+            logits_CV = functional.linear(hidden_CD, head_VD, offset_V).to(accurate)
+            loss, gradient_CV = _loss_and_gradient(logits_CV, target_C1)
+            total += loss
             if grad_bias is not None:
                 grad_bias += gradient_CV.sum(0)
+            gradient_CV = gradient_CV.to(compute_dtype)
+            if grad_hidden is not None:
+                grad_hidden[piece] = gradient_CV @ head_VD
+            if grad_weight is not None and grad_weight.dtype == compute_dtype:
+                grad_weight.addmm_(gradient_CV.T, hidden_CD)
+            elif grad_weight is not None:
+                grad_weight += gradient_CV.T @ hidden_CD
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         scale = outputs[0]
-        grads = tuple(
-            None if grad is None else grad.mul_(scale.to(grad.dtype)) for grad in ctx.saved_tensors
-        )
-        return (*grads, None)
+        grads = tuple(None if grad is None else grad.mul_(scale) for grad in ctx.saved_tensors)
+        return (*grads, None, None)
+
+
+class _Chunk(NamedTuple):
+    loss: Tensor  # summed over the chunk
+    gradient_CV: Tensor
+
+
+def _loss_and_gradient(logits_CV: Tensor, target_C1: Tensor) -> _Chunk:
+    """−log softmax(logits)[target], and softmax − one-hot in the logits' own memory."""
+    chosen_C1 = logits_CV.gather(1, target_C1)
+    peak_C1 = logits_CV.amax(1, keepdim=True)
+    probability_CV = logits_CV.sub_(peak_C1).exp_()
+    mass_C1 = probability_CV.sum(1, keepdim=True)
+    loss = (mass_C1.log() + peak_C1 - chosen_C1).sum()
+    gradient_CV = probability_CV.div_(mass_C1)
+    gradient_CV.scatter_add_(1, target_C1, -torch.ones_like(chosen_C1))
+    return _Chunk(loss, gradient_CV)
 
 
 def sum_linear_cross_entropy(head: nn.Module, hidden_ND: Tensor, target_N: Tensor) -> Tensor:
@@ -88,12 +109,7 @@ def sum_linear_cross_entropy(head: nn.Module, hidden_ND: Tensor, target_N: Tenso
             else head.weight.dtype
         )
         bias: Tensor | None = head.bias
-        return _LinearCrossEntropy.apply(  # type: ignore[no-any-return]
-            hidden_ND.to(dtype),
-            head.weight.to(dtype),
-            None if bias is None else bias.to(dtype),
-            target_N,
-        )
+        return _LinearCrossEntropy.apply(hidden_ND, head.weight, bias, target_N, dtype)  # type: ignore[no-any-return]
     return _sum_by_recomputing(head, hidden_ND, target_N)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -19,4 +20,5 @@ def sum_sft_loss(model: PackedModel, batch: PackedBatch) -> Tensor:
     if model.head_is_plain:
         return sum_linear_cross_entropy(model.head, model.hidden_states(batch), batch.targets)
     logits_NV = model.logits(batch)
-    return functional.cross_entropy(logits_NV.float(), batch.targets, reduction="sum")
+    accurate = torch.promote_types(logits_NV.dtype, torch.float32)
+    return functional.cross_entropy(logits_NV.to(accurate), batch.targets, reduction="sum")
