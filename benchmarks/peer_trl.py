@@ -50,15 +50,13 @@ class Gate(TrainerCallback):
     `trainer` is set once it is built.
     """
 
-    trainer: Watched
+    trainer: Any
     started: float
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        model = self.trainer.model
         device.reset_peak_memory()
         commands.report(
-            settings={name: str(getattr(args, name)) for name in SHOWN}
-            | {"attention": model.config._attn_implementation},
+            settings={name: str(getattr(args, name)) for name in SHOWN},
             memory_bytes=device.measure_peak_memory_bytes(),
         )
         self._wait(control)
@@ -111,7 +109,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     commands.wait()
     gate = Gate()
-    trainer = Watched(
+    trainer: Any = Watched(
         model=job["model"],
         args=build_config(job, device.choose_precision("auto")),
         train_dataset=read_dataset(Path(job["rows"])),
