@@ -132,3 +132,10 @@ class _explained:
             f"gave ({reason}). Check the name, log in with `huggingface-cli login`, or use "
             "base_model: embedded."
         ) from error
+
+
+def read_saved_dtype(name: str) -> torch.dtype:
+    """The precision in which a model's weights are stored."""
+    with _explained(name):
+        dtype = AutoConfig.from_pretrained(locate_model(name)).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32
