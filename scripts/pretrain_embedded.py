@@ -106,8 +106,11 @@ def draw_batch(corpus: Corpus, rows: int, rng: np.random.Generator) -> torch.Ten
     return torch.from_numpy(batch)
 
 
-def build_model(tokenizer: Tokenizer) -> Qwen2ForCausalLM:
+def build_model(tokenizer: Tokenizer, start: Path | None) -> Qwen2ForCausalLM:
+    """A new model, or the one in `start` to train on."""
     torch.manual_seed(0)
+    if start is not None:
+        return Qwen2ForCausalLM.from_pretrained(start, dtype=torch.float32)
     return Qwen2ForCausalLM(
         Qwen2Config(
             vocab_size=VOCABULARY_SIZE,
@@ -160,14 +163,14 @@ def compute_validation_loss(model: Qwen2ForCausalLM, corpus: Corpus) -> dict[str
     return losses
 
 
-def train(model: Qwen2ForCausalLM, corpus: Corpus, minutes: float, rows: int, output: Path) -> dict:
+def train(model: Qwen2ForCausalLM, corpus: Corpus, options: argparse.Namespace) -> dict:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
     optimizers = build_optimizers(model)
     base_rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    rng = np.random.default_rng(0)
+    rng, rows = np.random.default_rng(options.seed), options.rows
     started, step, losses = time.monotonic(), 0, []
-    while (progress := (time.monotonic() - started) / (60 * minutes)) < 1:
+    while (progress := (time.monotonic() - started) / (60 * options.minutes)) < 1:
         for optimizer, rate in zip(optimizers, base_rates, strict=True):
             optimizer.param_groups[0]["lr"] = rate * learning_rate_factor(progress)
         batch = draw_batch(corpus, rows, rng).to(device)
@@ -191,9 +194,9 @@ def train(model: Qwen2ForCausalLM, corpus: Corpus, minutes: float, rows: int, ou
                 f"{step * rows * SEQUENCE_TOKENS / seconds:.0f} tokens/s",
                 flush=True,
             )
-        if step % 500 == 0:
+        if step % 250 == 0:
             print("validation", compute_validation_loss(model, corpus), flush=True)
-            save_weights(model, output)
+            save_weights(model, options.output)
     return {
         "steps": step,
         "tokens": step * rows * SEQUENCE_TOKENS,
@@ -228,6 +231,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--minutes", type=float, default=80.0)
     parser.add_argument("--rows", type=int, default=16, help="sequences of 512 tokens a step")
+    parser.add_argument("--start", type=Path, help="go on from the weights in this folder")
+    parser.add_argument("--seed", type=int, default=0, help="of the order of the data")
     parser.add_argument("--output", type=Path, default=Path("src/luthier/models/embedded"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -237,9 +242,9 @@ def main() -> None:
     save_tokenizer(tokenizer, options.output)
     corpus = tokenize(tokenizer, documents)
     del documents
-    model = build_model(tokenizer)
+    model = build_model(tokenizer, options.start)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    record = train(model, corpus, options.minutes, options.rows, options.output)
+    record = train(model, corpus, options)
     save_weights(model, options.output)
     assert math.isfinite(sum(record["validation_loss_nats_per_token"].values()))
     (options.output / "training.json").write_text(json.dumps(record, indent=2) + "\n")

@@ -158,13 +158,14 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
 
 
 class _FusedLora(torch.autograd.Function):
-    """y = x (gW)ᵀ + s·(x Aᵀ)(gB)ᵀ + b without the passes over (T, O) that autograd would make.
+    """y = x W'ᵀ + b with W' = g∘(W + s·B A), without the passes over (T, O) that autograd makes.
 
-    The gain g scales the two weights, which are smaller than the activations, and the update is
-    accumulated into the base product in place. Kept are x, x Aᵀ and, for DoRA, y − b: its product
-    with the gradient is g times the gain's own gradient. It is never formed by subtracting a bias,
-    which can be a hundred times larger and would drown it in rounding. A gain of exactly zero
-    gets no gradient.
+    In float32 W' is formed for the moment of the product: adding the update to a weight costs less
+    than adding it to activations. bfloat16 would round a small update away there, so the update is
+    accumulated into the product instead. Kept are x and, for DoRA, y − b: its product with the
+    gradient is g times the gain's own gradient. It is never formed by subtracting a bias, which can
+    be a hundred times larger and would drown it in rounding. A gain of exactly zero gets no
+    gradient.
     """
 
     @staticmethod
@@ -178,37 +179,46 @@ class _FusedLora(torch.autograd.Function):
         gain_O: Tensor | None,
         scale: float,
     ) -> Tensor:
-        reduced_TR = x_TI @ a_RI.T
-        gained_OI, gained_OR = _scale_rows(weight_OI, gain_O), _scale_rows(b_OR, gain_O)
         ctx.scale = scale
-        if gain_O is None:
-            y_TO = functional.linear(x_TI, gained_OI, bias_O)
-            y_TO.addmm_(reduced_TR, gained_OR.T, alpha=scale)
-            ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, None, reduced_TR, None)
-            return y_TO
-        product_TO = functional.linear(x_TI, gained_OI)
-        product_TO.addmm_(reduced_TR, gained_OR.T, alpha=scale)
-        ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, gain_O, reduced_TR, product_TO)
-        return product_TO if bias_O is None else product_TO + bias_O
+        ctx.merges = weight_OI.dtype in (torch.float32, torch.float64)
+        inner_bias_O = bias_O if gain_O is None else None
+        if ctx.merges:
+            merged_OI = _merge_rows(weight_OI, a_RI, b_OR, gain_O, scale)
+            product_TO = functional.linear(x_TI, merged_OI, inner_bias_O)
+        else:
+            product_TO = functional.linear(x_TI, _scale_rows(weight_OI, gain_O), inner_bias_O)
+            product_TO.addmm_(x_TI @ a_RI.T, _scale_rows(b_OR, gain_O).T, alpha=scale)
+        kept_TO = None if gain_O is None else product_TO
+        ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, gain_O, kept_TO)
+        if gain_O is None or bias_O is None:
+            return product_TO
+        return product_TO + bias_O
 
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         grad_TO = outputs[0]
-        x_TI, weight_OI, a_RI, b_OR, gain_O, reduced_TR, product_TO = ctx.saved_tensors
-        gained_OI, gained_OR = _scale_rows(weight_OI, gain_O), _scale_rows(b_OR, gain_O)
+        x_TI, weight_OI, a_RI, b_OR, gain_O, product_TO = ctx.saved_tensors
         grad_gain_O = None
         if gain_O is not None:
             weighted_O = (grad_TO * product_TO).sum(0, dtype=gain_O.dtype)
             grad_gain_O = torch.where(gain_O == 0, 0.0, weighted_O / gain_O)
-        grad_reduced_TR = (grad_TO @ gained_OR).mul_(ctx.scale)
-        grad_a_RI = grad_reduced_TR.T @ x_TI if ctx.needs_input_grad[3] else None
-        grad_b_OR = (grad_TO.T @ reduced_TR).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
-        if grad_b_OR is not None and gain_O is not None:
-            grad_b_OR = _scale_rows(grad_b_OR, gain_O)
+        grad_reduced_TR = (grad_TO @ _scale_rows(b_OR, gain_O)).mul_(ctx.scale)
+        grad_a_RI = grad_reduced_TR.T @ x_TI
+        grad_b_OR = _scale_rows((grad_TO.T @ (x_TI @ a_RI.T)).mul_(ctx.scale), gain_O)
         grad_x_TI = None
-        if ctx.needs_input_grad[0]:
-            grad_x_TI = (grad_TO @ gained_OI).addmm_(grad_reduced_TR, a_RI)
+        if ctx.needs_input_grad[0] and ctx.merges:
+            grad_x_TI = grad_TO @ _merge_rows(weight_OI, a_RI, b_OR, gain_O, ctx.scale)
+        elif ctx.needs_input_grad[0]:
+            grad_x_TI = (grad_TO @ _scale_rows(weight_OI, gain_O)).addmm_(grad_reduced_TR, a_RI)
         return grad_x_TI, None, None, grad_a_RI, grad_b_OR, grad_gain_O, None
+
+
+def _merge_rows(
+    weight_OI: Tensor, a_RI: Tensor, b_OR: Tensor, gain_O: Tensor | None, scale: float
+) -> Tensor:
+    """g∘(W + s·B A), (O, I)."""
+    merged_OI = torch.addmm(weight_OI, b_OR, a_RI, alpha=scale)
+    return merged_OI if gain_O is None else merged_OI.mul_(gain_O.unsqueeze(1))
 
 
 def _scale_rows(weight: Tensor, gain_O: Tensor | None) -> Tensor:
