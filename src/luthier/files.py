@@ -47,7 +47,7 @@ def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` atomically (UTF-8)."""
     with explained_output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".staged-{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)
@@ -71,6 +71,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not valid JSON ({error}).") from error
 
@@ -85,7 +87,7 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the object of each non-empty line; raises DataError with file and line."""
     try:
-        file = path.open(encoding="utf-8")
+        file = path.open("rb")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}.") from error
     with file:
@@ -94,10 +96,13 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
+            except UnicodeDecodeError as error:
+                raise DataError(f"{path}:{number}: not UTF-8 ({error.reason}).") from error
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}:{number}: not valid JSON ({error.msg}).") from error
             if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: expected a JSON object, found {line[:40]!r}.")
+                found = json.dumps(row)[:40]
+                raise DataError(f"{path}:{number}: expected a JSON object, found {found}.")
             yield row
 
 
@@ -135,7 +140,19 @@ def staged_directory(destination: Path) -> Generator[Path]:
 def remove_staged(parent: Path) -> None:
     """Remove what a killed process left half-written in `parent`."""
     for leftover in parent.glob(".staged-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a folder so that a process killed half-way leaves it whole or gone."""
+    with explained_output_errors(path):
+        aside = path.parent / f".staged-old-{path.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from luthier.adapters.attached import AttachedAdapter, Role
+from luthier.adapters.tensor_files import explained_tensor_errors
 
 
 def attach_full(model: Any, dtype: torch.dtype) -> AttachedAdapter:
@@ -18,6 +19,7 @@ def attach_full(model: Any, dtype: torch.dtype) -> AttachedAdapter:
 
     def save(folder: Path) -> None:
         state = {name: tensor.to(dtype) for name, tensor in model.state_dict().items()}
-        model.save_pretrained(folder, state_dict=state)
+        with explained_tensor_errors(folder):
+            model.save_pretrained(folder, state_dict=state)
 
     return AttachedAdapter(parameters, roles, lambda: None, save, "model")

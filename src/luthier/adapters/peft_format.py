@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from luthier.adapters.lora import LoraLayer, LoraSettings
 from luthier.adapters.targets import shortest_names
+from luthier.adapters.tensor_files import explained_tensor_errors
 from luthier.errors import ModelError
 from luthier.files import read_json, write_json
 
@@ -72,7 +73,8 @@ def save_adapter(
     first = next(iter(layers.values()))
     settings = first.settings
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    with explained_tensor_errors(folder / WEIGHTS):
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
     write_json(
         folder / CONFIG,
         {

@@ -14,6 +14,9 @@ from luthier.data.tokenize import TokenizedData, TokenizeOptions, tokenize_examp
 from luthier.files import make_directory, staged_directory
 from luthier.provenance import digest_texts
 
+# Raise it when the same text would be tokenised or masked otherwise than before.
+TOKENIZATION = "1"
+
 
 def tokenize_once(
     examples: Sequence[Example], tokenizer: Any, options: TokenizeOptions, folder: Path | None
@@ -21,7 +24,13 @@ def tokenize_once(
     """`tokenize_examples`, or what it gave before for the same text, tokenizer and options."""
     if folder is None:
         return tokenize_examples(examples, tokenizer, options)
-    parts = [repr(options), tokenizer.chat_template or "", tokenizer.backend_tokenizer.to_str()]
+    parts = [
+        TOKENIZATION,
+        repr(options),
+        tokenizer.chat_template or "",
+        str(tokenizer.eos_token),
+        tokenizer.backend_tokenizer.to_str(),
+    ]
     key = digest_texts([*parts, digest_examples(examples)])
     place = make_directory(folder) / f"{key[:24]}"
     if (place / "data.npz").exists():

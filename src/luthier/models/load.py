@@ -40,22 +40,40 @@ def locate_model(name: str) -> str:
 
 
 def load_base_model(
-    name: str, *, dtype: torch.dtype, attention: str = "sdpa", trust_remote_code: bool = False
+    name: str,
+    *,
+    dtype: torch.dtype,
+    attention: str | None = None,
+    trust_remote_code: bool = False,
 ) -> Any:
     """Load a causal language model's weights in `dtype`, on the CPU.
 
+    Args:
+        attention: transformers' name for it; None takes the family's best, which for some
+            (Gemma 2) is not PyTorch's own.
+
     Raises:
-        ModelError: no such folder or hub id, or a model that is not a causal language model.
+        ModelError: no such folder or hub id, a model that is not a causal language model, or one
+            whose files lack weights, which transformers would draw at random without a word.
     """
     source = locate_model(name)
     with _explained(name):
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             source,
+            output_loading_info=True,
             config=config,
             dtype=dtype,
             attn_implementation=attention,
             trust_remote_code=trust_remote_code,
+        )
+    model, report = loaded
+    missing = sorted({*report["missing_keys"], *report["mismatched_keys"]})
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise ModelError(
+            f"{name}: the files hold no fitting weights for {', '.join(missing[:3])}{more}. They "
+            "are incomplete, or belong to another kind of model."
         )
     model.config.use_cache = True
     return model

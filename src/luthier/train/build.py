@@ -14,7 +14,7 @@ from luthier.adapters.full import attach_full
 from luthier.adapters.lora import LoraSettings
 from luthier.data.batches import BatchPlan, PackedBatch, TokenizedExample, pack
 from luthier.device import Precision, flash_attention_available
-from luthier.errors import TrainingError
+from luthier.errors import ModelError, TrainingError
 from luthier.models.load import load_base_model
 from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
@@ -39,9 +39,14 @@ class BuiltModel(NamedTuple):
 
 
 def build_model(
-    recipe: Recipe, tokenizer: Any, precision: Precision, *, trust_remote_code: bool
+    recipe: Recipe,
+    tokenizer: Any,
+    precision: Precision,
+    *,
+    trust_remote_code: bool,
+    place: torch.device | None = None,
 ) -> BuiltModel:
-    """Load the base model, put the adapter on it and wrap it with the objective."""
+    """Load the base model onto `place`, put the adapter on it and wrap it with the objective."""
     seed_everything(recipe.seed)
     attention, notes = choose_attention(recipe)
     causal = load_base_model(
@@ -51,15 +56,29 @@ def build_model(
         trust_remote_code=trust_remote_code,
     )
     grow_embeddings(causal, len(tokenizer))
-    model = PackedModel(causal)
+    # On its device already: some attentions cannot be tried elsewhere.
+    model = PackedModel(causal.to(place))
     # Seeded anew: what loading and probing draw must not decide how an adapter starts.
     seed_everything(recipe.seed)
     adapter = ADAPTERS[recipe.adapter](causal, recipe, getattr(torch, precision))
+    if (recipe.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+        notes = (*notes, "use_reentrant: true changes no result; the other way is always taken.")
     if recipe.gradient_checkpointing:
         causal.gradient_checkpointing_enable({"use_reentrant": False})
     alpha = recipe.neftune_noise_alpha
     noise = NeftuneNoise(causal, alpha) if alpha is not None else None
     return BuiltModel(causal, TrainedModule(model, sum_sft_loss, noise), adapter, notes)
+
+
+def check_lengths(causal: Any, examples: list[TokenizedExample]) -> None:
+    """Raise ModelError when an example is longer than the model can read."""
+    limit = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(examples, key=lambda example: len(example.input_ids))
+    if limit is not None and len(longest.input_ids) > limit:
+        raise ModelError(
+            f"example {longest.id} has {len(longest.input_ids)} tokens, the model reads at most "
+            f"{limit}. Write sequence_len: {limit}, or less."
+        )
 
 
 def choose_weight_dtype(adapter: str | None, precision: Precision) -> torch.dtype:
@@ -77,13 +96,17 @@ def grow_embeddings(causal: Any, tokens: int) -> None:
         causal.resize_token_embeddings(tokens)
 
 
-def choose_attention(recipe: Recipe) -> tuple[str, tuple[str, ...]]:
-    """transformers' name for the attention to load with, and a note on a fallback."""
-    wanted = recipe.attn_implementation or ("flash_attention_2" if recipe.flash_attention else None)
+def choose_attention(recipe: Recipe) -> tuple[str | None, tuple[str, ...]]:
+    """transformers' name for the attention (None: its own choice), and a note on a fallback."""
+    wanted = recipe.attn_implementation
+    if wanted is None and recipe.flash_attention:
+        wanted = "flash_attention_2"
+    elif wanted is None and recipe.sdp_attention:
+        wanted = "sdpa"
     if wanted == "flash_attention_2" and not flash_attention_available():
         note = "FlashAttention is not available here: PyTorch's own attention is used instead."
-        return "sdpa", (note,)
-    return wanted or "sdpa", ()
+        return None, (note,)
+    return wanted, ()
 
 
 def _attach_full(causal: Any, _recipe: Recipe, precision: torch.dtype) -> AttachedAdapter:

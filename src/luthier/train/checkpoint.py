@@ -7,7 +7,6 @@ Each is written into a hidden folder and renamed, so that a checkpoint is whole 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +16,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from luthier.adapters.attached import AttachedAdapter
-from luthier.errors import OutputError
-from luthier.files import read_json, remove_staged, staged_directory, write_json
+from luthier.adapters.tensor_files import explained_tensor_errors
+from luthier.errors import OutputError, TrainingError
+from luthier.files import (
+    read_json,
+    remove_directory,
+    remove_staged,
+    staged_directory,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from luthier.train.loop import LoopState
@@ -50,18 +56,19 @@ class Checkpoints:
         """Write `step-NNNNNN`, then drop the oldest beyond `keep`."""
         if self.writes:
             with staged_directory(self.folder / f"step-{state.step:06d}") as staged:
-                save_file(_snapshot(adapter), staged / WEIGHTS)
-                torch.save(optimizer.state_dict(), staged / OPTIMIZER)
+                _write_weights(adapter, staged)
+                with explained_tensor_errors(self.folder):
+                    torch.save(optimizer.state_dict(), staged / OPTIMIZER)
                 write_json(staged / STATE, _finite(asdict(state)))
             for old in list_checkpoints(self.folder)[: -self.keep]:
-                shutil.rmtree(old)
+                remove_directory(old)
         self.wait()
 
     def save_best(self, adapter: AttachedAdapter) -> None:
         """Keep the weights of the best validation so far, for early stopping."""
         if self.writes:
             with staged_directory(self.folder / BEST) as staged:
-                save_file(_snapshot(adapter), staged / WEIGHTS)
+                _write_weights(adapter, staged)
         self.wait()
 
     def load_best(self, adapter: AttachedAdapter) -> None:
@@ -79,7 +86,7 @@ class Checkpoints:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
-    return sorted(folder.glob("step-*"))
+    return sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def read_checkpoint(folder: Path) -> SavedState:
@@ -105,13 +112,29 @@ def load_weights(adapter: AttachedAdapter, folder: Path) -> None:
 
 
 def load_optimizer(optimizer: Any, folder: Path) -> None:
-    """Restore the optimizer's moments and rates."""
+    """Restore the optimizer's moments; rates and decay stay those of the recipe."""
+    own = [
+        {key: value for key, value in group.items() if key != "params"}
+        for group in optimizer.param_groups
+    ]
     optimizer.load_state_dict(torch.load(folder / OPTIMIZER, map_location="cpu", weights_only=True))
+    for group, settings in zip(optimizer.param_groups, own, strict=True):
+        for key in group.keys() - settings.keys() - {"params"}:
+            del group[key]
+        group.update(settings)
 
 
-def _snapshot(adapter: AttachedAdapter) -> dict[str, torch.Tensor]:
+def _write_weights(adapter: AttachedAdapter, folder: Path) -> None:
     # A tied weight stands once in `parameters`, so no two tensors share memory here.
-    return {name: p.detach().cpu().contiguous() for name, p in adapter.parameters.items()}
+    tensors = {name: p.detach().cpu().contiguous() for name, p in adapter.parameters.items()}
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TrainingError(
+                f"{name} is no longer made of numbers. Lower learning_rate, or add warmup_steps. "
+                "The last good checkpoint is kept."
+            )
+    with explained_tensor_errors(folder.parent):
+        save_file(tensors, folder / WEIGHTS)
 
 
 def _finite(state: dict[str, Any]) -> dict[str, Any]:

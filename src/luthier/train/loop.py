@@ -7,6 +7,7 @@ technique needs at a certain moment it has hung on `adapter.refresh` or on the m
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -22,6 +23,10 @@ from luthier.train.cadence import Cadence
 from luthier.train.checkpoint import Checkpoints
 from luthier.train.progress import Recorder, StepReport
 from luthier.train.validation import compute_validation_loss
+
+MEND = (
+    "Lower learning_rate, add warmup_steps, or set max_grad_norm. The last good checkpoint is kept."
+)
 
 
 class LoopParts(NamedTuple):
@@ -69,11 +74,13 @@ def run_loop(
 ) -> LoopState:
     """Train from `state` to the end of the schedule, or until early stopping.
 
+    With `patience` set, the weights at the end are those of the best validation.
+
     Raises:
         TrainingError: the loss or the gradient is no longer a number; the last checkpoint stays.
     """
     total_steps = parts.schedule.total_steps
-    clock = recorder.start_clock(state.seconds)
+    clock = recorder.start_clock(state)
     while state.step < total_steps and not _patience_spent(state, settings):
         report = take_step(parts, settings, state.step)
         state = _count(state, report, clock.seconds())
@@ -82,6 +89,8 @@ def run_loop(
             state = replace(state, window_loss=0.0, window_steps=0)
         if parts.validation and settings.evaluation.due(state.step, total_steps):
             val_loss = compute_validation_loss(parts.accelerator, parts.module, parts.validation)
+            if not math.isfinite(val_loss):
+                raise TrainingError(f"step {state.step}: the validation loss is {val_loss}. {MEND}")
             improved = val_loss < state.best_val_loss
             state = _remember(state, val_loss, improved)
             recorder.log_validation(state, val_loss)
@@ -89,8 +98,10 @@ def run_loop(
                 checkpoints.save_best(parts.adapter)
         if settings.saving.due(state.step, total_steps):
             checkpoints.save(state, parts.adapter, parts.optimizer)
-    if _patience_spent(state, settings):
+    if settings.patience is not None and state.evaluations_since_best > 0:
+        # Whoever asks to stop early wants the best weights, also where patience outlasts the run.
         checkpoints.load_best(parts.adapter)
+        state = replace(state, last_val_loss=state.best_val_loss)
     return state
 
 
@@ -101,12 +112,11 @@ def take_step(parts: LoopParts, settings: LoopSettings, step: int) -> StepReport
     micro_batches = parts.plan.micro_batches_of_step(step)
     supervised = sum(parts.examples[i].supervised_tokens for batch in micro_batches for i in batch)
     learning_rate = _set_learning_rate(parts.optimizer, parts.schedule.factor(step))
-    own = micro_batches[accelerator.process_index :: accelerator.num_processes]
     loss = torch.zeros((), device=accelerator.device)
-    for indices in own:
+    for indices, counts in _own_share(micro_batches, accelerator):
         batch = pack([parts.examples[i] for i in indices]).to(accelerator.device)
         # Gradients are averaged over processes, the loss is to be summed over them.
-        part = parts.module(batch) * (accelerator.num_processes / supervised)
+        part = parts.module(batch) * (accelerator.num_processes * counts / supervised)
         accelerator.backward(part)
         loss += part.detach().to(loss.dtype)
     mean_loss = float(accelerator.reduce(loss, "mean"))
@@ -114,14 +124,27 @@ def take_step(parts: LoopParts, settings: LoopSettings, step: int) -> StepReport
     if not (math.isfinite(mean_loss) and math.isfinite(gradient_norm)):
         raise TrainingError(
             f"step {step + 1}: the loss is {mean_loss} and the gradient norm {gradient_norm}, no "
-            "longer numbers. Lower learning_rate, add warmup_steps, or set max_grad_norm. The "
-            "last good checkpoint is kept."
+            f"longer numbers. {MEND}"
         )
     parts.optimizer.step()
     parts.optimizer.zero_grad(set_to_none=True)
     parts.adapter.refresh()
     tokens = sum(len(parts.examples[i].input_ids) for batch in micro_batches for i in batch)
     return StepReport(mean_loss, learning_rate, gradient_norm, tokens, supervised)
+
+
+def _own_share(
+    micro_batches: list[list[int]], accelerator: Any
+) -> Iterator[tuple[list[int], bool]]:
+    """This process's micro-batches, and whether each counts.
+
+    Every process makes as many backward passes, since they wait for each other in each; one that
+    has nothing left repeats a micro-batch with weight zero.
+    """
+    count = len(micro_batches)
+    for first in range(0, count, accelerator.num_processes):
+        place = first + accelerator.process_index
+        yield micro_batches[min(place, count - 1)], place < count
 
 
 def rehearse(parts: LoopParts) -> None:

@@ -17,6 +17,8 @@ from luthier.models.load import CHATML, require_chat_template
 from luthier.recipe.dataset import DatasetSource
 from luthier.recipe.schema import Recipe
 
+TOKENIZER_DEFAULT = "tokenizer_default"
+
 
 class PreparedData(NamedTuple):
     training: list[TokenizedExample]
@@ -53,6 +55,18 @@ def prepare_data(
         digest,
         tuple(notes),
     )
+
+
+def choose_chat_template(recipe: Recipe) -> str:
+    """The template to give the tokenizer: the recipe's, else the one that its datasets share.
+
+    It goes to the tokenizer before anything is tokenised, so that ChatML's marks become tokens,
+    and with the tokenizer into the result.
+    """
+    if recipe.chat_template != TOKENIZER_DEFAULT:
+        return recipe.chat_template
+    shared = {source.chat_template or TOKENIZER_DEFAULT for source in recipe.datasets}
+    return shared.pop() if len(shared) == 1 else TOKENIZER_DEFAULT
 
 
 def _read_parts(
@@ -92,8 +106,9 @@ def _tokenize(
     parts: list[_Part], recipe: Recipe, tokenizer: Any, folder: Path | None, notes: list[str]
 ) -> list[TokenizedExample]:
     examples: list[TokenizedExample] = []
+    usual = tokenizer.chat_template
     for source, rows in parts:
-        if source.chat_template not in (None, "tokenizer_default"):
+        if source.chat_template not in (None, TOKENIZER_DEFAULT):
             tokenizer.chat_template = (
                 CHATML if source.chat_template == "chatml" else source.chat_template
             )
@@ -113,4 +128,5 @@ def _tokenize(
                     f"{recipe.sequence_len}."
                 )
         examples += data.examples
+        tokenizer.chat_template = usual
     return examples

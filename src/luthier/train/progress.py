@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from luthier.files import read_json_lines, write_json_lines
+from luthier.files import explained_output_errors, read_json_lines, write_json_lines
 
 if TYPE_CHECKING:
     from luthier.train.loop import LoopState
@@ -55,7 +57,6 @@ class Recorder:
         self._steps_per_epoch = steps_per_epoch
         self._trackers = trackers
         self._active = active
-        self._from_step = from_step
         self._since = (0, 0.0)  # tokens and seconds at the last logged step
         self._console = Console(stderr=True)
         self._bar = self._build_bar()
@@ -72,18 +73,15 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def start_clock(self, before_seconds: float) -> Clock:
-        self._since = (-1, before_seconds)
-        return Clock(before_seconds)
+    def start_clock(self, state: LoopState) -> Clock:
+        self._since = (state.tokens, state.seconds)
+        return Clock(state.seconds)
 
     def log_step(self, state: LoopState, report: StepReport) -> None:
         """One line for the steps since the last one; the loss is their mean."""
         tokens, seconds = self._since
-        tokens_now = state.tokens
-        if tokens < 0:
-            tokens = tokens_now - report.tokens * (state.step - self._from_step)
-        rate = (tokens_now - tokens) / max(state.seconds - seconds, 1e-9)
-        self._since = (tokens_now, state.seconds)
+        rate = (state.tokens - tokens) / max(state.seconds - seconds, 1e-9)
+        self._since = (state.tokens, state.seconds)
         loss = state.window_loss / state.window_steps
         self._write(
             {
@@ -92,7 +90,7 @@ class Recorder:
                 "loss": loss,
                 "learning_rate": report.learning_rate,
                 "grad_norm": report.gradient_norm,
-                "tokens": tokens_now,
+                "tokens": state.tokens,
                 "tokens_per_second": rate,
                 "seconds": state.seconds,
             }
@@ -112,8 +110,12 @@ class Recorder:
     def _write(self, values: dict[str, float]) -> None:
         if not self._active:
             return
-        with self._metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
+        line = (json.dumps(values, allow_nan=False) + "\n").encode()
+        with explained_output_errors(self._metrics), self._metrics.open("ab", buffering=0) as file:
+            whole = file.tell()
+            if file.write(line) < len(line):
+                file.truncate(whole)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         numbers = {key: value for key, value in values.items() if key != "step"}
         self._trackers.log(numbers, step=int(values["step"]))
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration
 from rich.console import Console
 
-from luthier import device, provenance
+from luthier import device
 from luthier.adapters.attached import AttachedAdapter
-from luthier.errors import OutputError
-from luthier.files import RunLayout, make_directory, staged_directory, write_json, write_text
-from luthier.models.load import load_tokenizer, locate_model
-from luthier.recipe.load import dump_recipe, load_recipe, normalised
+from luthier.files import RunLayout
+from luthier.models.load import load_tokenizer
+from luthier.recipe.load import normalised
 from luthier.recipe.schema import Recipe
 from luthier.train.build import (
+    BuiltModel,
     build_model,
     build_optimizer,
     build_plan,
     build_schedule,
     build_settings,
     build_validation,
+    check_lengths,
 )
 from luthier.train.checkpoint import Checkpoints, load_optimizer, load_weights, read_checkpoint
-from luthier.train.loop import LoopParts, LoopState, rehearse, run_loop
-from luthier.train.prepare import PreparedData, prepare_data
+from luthier.train.loop import LoopParts, LoopSettings, LoopState, rehearse, run_loop
+from luthier.train.output import check_output, claim_output, find_result, save_result, write_done
+from luthier.train.prepare import PreparedData, choose_chat_template, prepare_data
 from luthier.train.progress import Recorder
-from luthier.train.tracking import start_trackers
+from luthier.train.tracking import check_trackers, start_trackers
 
 CHECKPOINTS_KEPT = 2
 
@@ -50,17 +52,16 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
     """
     layout = RunLayout(output)
     resume = options.resume or recipe.auto_resume_from_checkpoints
+    check_output(recipe, layout, resume=resume)
     if resume and layout.done.exists():
-        check_same_recipe(recipe, layout)
         return find_result(layout)
     device.prepare_process()
-    if recipe.tf32 is not False:
-        device.allow_tf32(True)
+    device.allow_tf32(recipe.tf32 is not False)
     precision = device.choose_precision(recipe.bf16)
     trust = options.trust_remote_code and recipe.trust_remote_code
     tokenizer = load_tokenizer(
         recipe.base_model,
-        chat_template=recipe.chat_template,
+        chat_template=choose_chat_template(recipe),
         special_tokens=recipe.special_tokens,
         trust_remote_code=trust,
     )
@@ -70,10 +71,36 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         skip_bad_rows=options.skip_bad_rows,
         cache=options.data_cache,
     )
-    built = build_model(recipe, tokenizer.tokenizer, precision, trust_remote_code=trust)
-    claim_output(recipe, layout, resume=resume)
-
     accelerator = build_accelerator(recipe, layout, precision)
+    check_trackers(accelerator, recipe)
+    built = build_model(
+        recipe,
+        tokenizer.tokenizer,
+        precision,
+        trust_remote_code=trust,
+        place=accelerator.device,
+    )
+    check_lengths(built.causal, [*data.training, *data.validation])
+    parts, settings = build_parts(recipe, accelerator, built, data)
+    if accelerator.is_main_process:
+        claim_output(recipe, layout, data)
+        show_notes((*tokenizer.notes, *data.notes, *built.notes))
+    accelerator.wait_for_everyone()
+    try:
+        start_trackers(accelerator, recipe, output, normalised(recipe))
+        state = train(recipe, parts, settings, layout, name=options.name, resume=resume)
+        if accelerator.is_main_process:
+            save_result(layout, built.adapter, tokenizer.tokenizer)
+            write_done(layout, state, built.adapter, built.causal)
+    finally:
+        accelerator.end_training()
+    return find_result(layout)
+
+
+def build_parts(
+    recipe: Recipe, accelerator: Accelerator, built: BuiltModel, data: PreparedData
+) -> tuple[LoopParts, LoopSettings]:
+    """Everything that the loop works with."""
     plan = build_plan(recipe, data.training, accelerator.num_processes)
     schedule = build_schedule(recipe, plan.steps_per_epoch)
     settings = build_settings(recipe, schedule, plan.steps_per_epoch)
@@ -84,42 +111,48 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         accelerator, module, optimizer, built.adapter, schedule, plan, data.training,
         build_validation(recipe, data.validation),
     )  # fmt: skip
+    return parts, settings
+
+
+def train(
+    recipe: Recipe,
+    parts: LoopParts,
+    settings: LoopSettings,
+    layout: RunLayout,
+    *,
+    name: str,
+    resume: bool,
+) -> LoopState:
+    """Run the loop from where the folder's run stands to its end."""
+    accelerator = parts.accelerator
     checkpoints = Checkpoints(
         layout.checkpoints,
         recipe.save_total_limit or CHECKPOINTS_KEPT,
         accelerator.is_main_process,
         accelerator.wait_for_everyone,
     )
-    state = restore(recipe, checkpoints, built.adapter, optimizer, resume=resume)
-    if accelerator.is_main_process:
-        show_notes((*tokenizer.notes, *data.notes, *built.notes))
-        write_provenance(layout, recipe, data)
-    start_trackers(accelerator, recipe, output, normalised(recipe))
+    state = restore(recipe, checkpoints, parts.adapter, parts.optimizer, resume=resume)
     if device.rehearses_memory():
         rehearse(parts)
     device.reset_peak_memory()
     recorder = Recorder(
         layout.metrics,
-        name=options.name,
-        total_steps=schedule.total_steps,
-        steps_per_epoch=plan.steps_per_epoch,
+        name=name,
+        total_steps=parts.schedule.total_steps,
+        steps_per_epoch=parts.plan.steps_per_epoch,
         trackers=accelerator,
         active=accelerator.is_main_process,
         from_step=state.step,
     )
     with recorder:
-        state = run_loop(parts, settings, state, recorder, checkpoints)
-    accelerator.end_training()
-    if accelerator.is_main_process:
-        save_result(layout, built.adapter, tokenizer.tokenizer)
-        write_done(layout, state, built.adapter, built.causal)
-    accelerator.wait_for_everyone()
-    return find_result(layout)
+        return run_loop(parts, settings, state, recorder, checkpoints)
 
 
 def build_accelerator(
     recipe: Recipe, layout: RunLayout, precision: device.Precision
 ) -> Accelerator:
+    # accelerate keeps one state per process; an earlier run's precision must not bind this one.
+    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
     return Accelerator(
         mixed_precision="bf16" if precision == "bfloat16" else "no",
         log_with=list(recipe.report_to) or None,
@@ -127,30 +160,6 @@ def build_accelerator(
             project_dir=str(layout.root), logging_dir=str(layout.root / "logs")
         ),
     )
-
-
-def claim_output(recipe: Recipe, layout: RunLayout, *, resume: bool) -> None:
-    """Freeze the recipe into the run's folder; raises OutputError when another run lies there."""
-    if layout.recipe.exists():
-        if not resume:
-            raise OutputError(
-                f"{layout.root} already holds a run. Add --resume to go on with it, choose another "
-                "--output, or delete it."
-            )
-        check_same_recipe(recipe, layout)
-    make_directory(layout.root)
-    write_text(layout.recipe, dump_recipe(recipe))
-
-
-def check_same_recipe(recipe: Recipe, layout: RunLayout) -> None:
-    """Raise OutputError, naming the keys, when the folder's run has another recipe."""
-    before, now = normalised(load_recipe(layout.recipe).recipe), normalised(recipe)
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if changed:
-        raise OutputError(
-            f"{layout.root} holds a run with another {', '.join(changed)}. Choose another "
-            "--output, or restore the recipe."
-        )
 
 
 def restore(
@@ -174,57 +183,7 @@ def restore(
     return LoopState(**saved.loop)
 
 
-def save_result(layout: RunLayout, adapter: AttachedAdapter, tokenizer: Any) -> None:
-    """Write the adapter or model, with the tokenizer and chat template it was trained on."""
-    with staged_directory(layout.root / adapter.result) as staged:
-        adapter.save(staged)
-        tokenizer.save_pretrained(staged)
-
-
-def write_done(layout: RunLayout, state: LoopState, adapter: AttachedAdapter, causal: Any) -> None:
-    trainable = sum(parameter.numel() for parameter in adapter.parameters.values())
-    added = 0 if adapter.result == "model" else trainable
-    write_json(
-        layout.done,
-        {
-            "status": "done",
-            "steps": state.step,
-            "seconds": state.seconds,
-            "tokens": state.tokens,
-            "supervised_tokens": state.supervised_tokens,
-            "tokens_per_second": state.tokens / max(state.seconds, 1e-9),
-            "peak_memory_bytes": device.measure_peak_memory_bytes(),
-            "trainable_parameters": trainable,
-            "total_parameters": sum(p.numel() for p in causal.parameters()) - added,
-            "final_loss": state.last_loss,
-            "val_loss": state.last_val_loss,
-        },
-    )
-    # Checkpoints exist to survive a crash; the result is on disk now.
-    shutil.rmtree(layout.checkpoints, ignore_errors=True)
-
-
-def write_provenance(layout: RunLayout, recipe: Recipe, data: PreparedData) -> None:
-    write_json(
-        layout.provenance,
-        {
-            **provenance.describe_environment(),
-            "data": {"sha256": data.digest, "training_examples": len(data.training),
-                     "validation_examples": len(data.validation)},
-            "model": {
-                "name": recipe.base_model,
-                "sha256": provenance.digest_model(Path(locate_model(recipe.base_model))),
-            },
-        },
-    )  # fmt: skip
-
-
 def show_notes(notes: tuple[str, ...]) -> None:
     console = Console(stderr=True)
     for note in notes:
         console.print(f"note: {note}", highlight=False, markup=False)
-
-
-def find_result(layout: RunLayout) -> Path:
-    """The folder with the trained adapter or model of a finished run."""
-    return layout.adapter if layout.adapter.exists() else layout.model

@@ -13,10 +13,12 @@ from luthier.data.batches import PackedBatch
 def compute_validation_loss(accelerator: Any, module: Any, batches: list[PackedBatch]) -> float:
     """Mean negative log-likelihood in nats per supervised token over all of `batches`."""
     module.eval()
-    total = torch.zeros(2, device=accelerator.device, dtype=torch.float64)
+    loss, tokens = 0.0, 0
     for batch in batches[accelerator.process_index :: accelerator.num_processes]:
-        total[0] += module(batch.to(accelerator.device)).double()
-        total[1] += len(batch.targets)
+        loss += float(module(batch.to(accelerator.device)))
+        tokens += len(batch.targets)
     module.train()
-    loss, tokens = accelerator.reduce(total, "sum").tolist()
+    if accelerator.num_processes > 1:
+        total = torch.tensor([loss, tokens], device=accelerator.device, dtype=torch.float64)
+        loss, tokens = accelerator.reduce(total, "sum").tolist()
     return loss / tokens
