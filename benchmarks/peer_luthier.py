@@ -13,6 +13,7 @@ import json  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
+from memory import measure_peak_memory_bytes  # noqa: E402
 from workload import build_recipe, read_rows  # noqa: E402
 
 from luthier import device  # noqa: E402
@@ -68,7 +69,7 @@ def main() -> None:
     commands.wait()
     parts, settings = build_parts(job)
     device.reset_peak_memory()
-    commands.report(settings={}, memory_bytes=device.measure_peak_memory_bytes())
+    commands.report(settings={}, memory_bytes=measure_peak_memory_bytes())
     step = 0
     while commands.wait() == "step":
         device.synchronize()
@@ -77,7 +78,7 @@ def main() -> None:
         device.synchronize()
         commands.report(seconds=time.perf_counter() - started, loss=report.loss)
         step += 1
-    commands.report(memory_bytes=device.measure_peak_memory_bytes())
+    commands.report(memory_bytes=measure_peak_memory_bytes())
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import peft  # noqa: E402
 import torch  # noqa: E402
 import workload  # noqa: E402
 from datasets import Dataset  # noqa: E402
+from memory import measure_peak_memory_bytes  # noqa: E402
 from transformers import AutoTokenizer, TrainerCallback  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
@@ -57,7 +58,7 @@ class Gate(TrainerCallback):
         device.reset_peak_memory()
         commands.report(
             settings={name: str(getattr(args, name)) for name in SHOWN},
-            memory_bytes=device.measure_peak_memory_bytes(),
+            memory_bytes=measure_peak_memory_bytes(),
         )
         self._wait(control)
 
@@ -128,7 +129,7 @@ def main() -> None:
     loaded = peft.set_peft_model_state_dict(trainer.model, start)
     assert not loaded.unexpected_keys, loaded.unexpected_keys
     trainer.train()
-    commands.report(memory_bytes=device.measure_peak_memory_bytes())
+    commands.report(memory_bytes=measure_peak_memory_bytes())
 
 
 if __name__ == "__main__":

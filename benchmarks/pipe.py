@@ -41,7 +41,8 @@ class Worker:
         job_file.write_text(json.dumps(job), encoding="utf-8")
         self._log = folder / "log.txt"
         # One device, as a second one would go to the peer's own kind of parallelism.
-        one_device = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")[:1]}
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")
+        one_device = {"CUDA_VISIBLE_DEVICES": visible[0]}
         with self._log.open("w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(script), str(job_file)],
