@@ -116,7 +116,7 @@ def wait_for_writing(output: Path, process: Any, seconds: float) -> bool:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end and process.is_alive():
         with contextlib.suppress(OSError):
-            if any((output / "checkpoints").glob(".staged-*")) or any(output.glob(".staged-*")):
+            if any(path.is_dir() for path in output.rglob(".staged-*")):
                 return True
         time.sleep(0.0005)
     return False

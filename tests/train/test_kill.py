@@ -7,16 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_test.py"
 
 
-@pytest.mark.parametrize(("kind", "kills"), [("adapter", 3), ("full", 2)])
-def test_a_killed_and_resumed_run_ends_with_the_same_bytes(
-    kind: str, kills: int, tiny_base: Path, chat_file: Path, tmp_path: Path
+def test_killed_and_resumed_runs_end_with_the_same_bytes(
+    tiny_base: Path, chat_file: Path, tmp_path: Path
 ) -> None:
-    arguments = ["--kills", kills, "--kinds", kind, "--base-model", tiny_base, "--data", chat_file]
+    # Half of the kills hit LoRA + DoRA + NEFTune + dropout + accumulation, half full fine-tuning.
+    arguments = ["--kills", 5, "--base-model", tiny_base, "--data", chat_file]
     done = subprocess.run(
         [sys.executable, SCRIPT, *map(str, arguments), "--folder", tmp_path],
         capture_output=True,

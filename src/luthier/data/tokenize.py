@@ -1,10 +1,15 @@
 """Conversations and texts → token ids and a loss mask.
 
 The whole conversation is rendered by its chat template and tokenised once. A token is supervised
-where its characters fall inside an assistant's turn, from the first character after the turn's
-header to its stop token. Rendering ever longer prefixes of the conversation finds those spans for
-any template whose earlier turns do not change when a turn is added; a template that rewrites its
-past (dropping earlier reasoning, say) is refused rather than masked wrongly.
+where its characters fall inside a trained turn: from the first character after the turn's header
+to its stop token. Rendering ever longer prefixes of the conversation finds those spans for any
+template whose earlier turns do not change when a turn is added; a template that rewrites its past
+(dropping earlier reasoning, say) is refused rather than masked wrongly.
+
+Which stop tokens carry the loss (`train_on_eos`):
+
+    turn  those of the trained turns           all   those of every turn, the user's too
+    last  that of the last trained turn        none  none
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from luthier.data.batches import TokenizedExample
-from luthier.data.examples import Example
+from luthier.data.examples import Example, Message
 from luthier.errors import DataError
 
 ExcessLength = Literal["drop", "truncate", "raise"]
@@ -68,9 +73,9 @@ def tokenize_examples(
             )
         if tokenized.supervised_tokens == 0:
             raise DataError(
-                f"{_name(example)}: every label is masked, so it teaches nothing. It needs an "
-                "assistant turn with text within sequence_len; check roles_to_train and "
-                "sequence_len."
+                f"{_name(example)}: every label is masked, so it teaches nothing. It needs text "
+                f"after its beginning, in a turn that is trained (roles_to_train) and within the "
+                f"first {options.sequence_len} tokens (sequence_len)."
             )
         kept.append(tokenized)
     if not kept:
@@ -117,33 +122,25 @@ def render_chat(tokenizer: Any, messages: Sequence[dict[str, str]], *, prompt: b
 def find_supervised_spans(
     example: Example, tokenizer: Any, train_on_eos: TrainOnEos = "turn"
 ) -> tuple[list[tuple[int, int]], str]:
-    """Character spans of the supervised turns in the rendered conversation, and its text.
+    """Character spans of what is supervised in the rendered conversation, and its text.
 
     Raises:
         DataError: the template cannot render the conversation, or changes its earlier turns.
     """
-    turns = [{"role": m.role, "content": m.content} for m in example.messages]
     try:
-        whole = render_chat(tokenizer, turns, prompt=False)
-        spans: list[tuple[int, int]] = []
+        whole = render_chat(tokenizer, _as_turns(example.messages), prompt=False)
         trained = [index for index, message in enumerate(example.messages) if message.train]
-        for index in trained:
-            before = render_chat(tokenizer, turns[:index], prompt=True) if index else ""
-            after = render_chat(tokenizer, turns[: index + 1], prompt=False)
-            if not (whole.startswith(before) and whole.startswith(after.rstrip())):
-                raise DataError(
-                    f"{_name(example)}: the chat template rewrites earlier turns, so the answer "
-                    f"of turn {index + 1} cannot be masked exactly. Give a chat_template that "
-                    "only appends (chatml does)."
-                )
-            content_end = after.rindex(turns[index]["content"].rstrip()) + len(
-                turns[index]["content"].rstrip()
-            )
-            stop = len(after.rstrip())
+        visited = range(len(example.messages)) if train_on_eos == "all" else trained
+        spans: list[tuple[int, int]] = []
+        for index in visited:
+            turn = _find_turn(example, index, whole, tokenizer)
             with_stop = train_on_eos in ("turn", "all") or (
                 train_on_eos == "last" and index == trained[-1]
             )
-            spans.append((len(before), stop if with_stop else content_end))
+            start = turn.start if example.messages[index].train else turn.content_end
+            end = turn.stop if with_stop else turn.content_end
+            if start < end:
+                spans.append((start, end))
     except DataError:
         raise
     except Exception as error:
@@ -152,6 +149,38 @@ def find_supervised_spans(
             f"{_name(example)}: the chat template refused the conversation: {error}"
         ) from error
     return spans, whole
+
+
+class _Turn(NamedTuple):
+    """Places in the rendered text: after the header, after the content, after the stop token."""
+
+    start: int
+    content_end: int
+    stop: int
+
+
+def _find_turn(example: Example, index: int, whole: str, tokenizer: Any) -> _Turn:
+    message = example.messages[index]
+    assistant = message.role == "assistant"
+    before = ""
+    if index:
+        # What is generated begins after the header that the template's prompt ends with; of the
+        # other roles no header is known, so their turns begin at their content.
+        before = render_chat(tokenizer, _as_turns(example.messages[:index]), prompt=assistant)
+    after = render_chat(tokenizer, _as_turns(example.messages[: index + 1]), prompt=False).rstrip()
+    content = message.content.strip()
+    found = whole.find(content, len(before))
+    if not (whole.startswith(before) and whole.startswith(after)) or found < 0:
+        raise DataError(
+            f"{_name(example)}: the chat template rewrites earlier turns, so turn {index + 1} "
+            "cannot be masked exactly. Give a chat_template that only appends (chatml does)."
+        )
+    start = len(before) if assistant and index else found
+    return _Turn(start, found + len(content), len(after))
+
+
+def _as_turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _name(example: Example) -> str:
