@@ -1,0 +1,54 @@
+"""Learning-rate schedules against transformers' own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import get_scheduler
+
+from luthier.optim.schedules import Schedule
+
+TOTAL = 37
+
+
+def reference(name: str, warmup: int, **more: Any) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    scheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=TOTAL, **more
+    )
+    factors: list[float] = []
+    for _ in range(TOTAL):
+        factors.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return factors
+
+
+@pytest.mark.parametrize("warmup", [0, 1, 5])
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [("linear", "linear"), ("cosine", "cosine"), ("constant", "constant_with_warmup")],
+)
+def test_every_step_equals_transformers(shape: str, name: str, warmup: int) -> None:
+    schedule = Schedule(shape, TOTAL, warmup)
+    found = [schedule.factor(step) for step in range(TOTAL)]
+    assert found == pytest.approx(reference(name, warmup), abs=1e-12)
+
+
+def test_the_cosine_floor_equals_transformers() -> None:
+    schedule = Schedule("cosine", TOTAL, 5, floor=0.1)
+    found = [schedule.factor(step) for step in range(TOTAL)]
+    expected = reference("cosine_with_min_lr", 5, scheduler_specific_kwargs={"min_lr_rate": 0.1})
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_halfway_through_the_cosine_half_the_rate_is_left() -> None:
+    assert Schedule("cosine", 100).factor(50) == pytest.approx(0.5)
+    assert Schedule("cosine", 100, floor=0.2).factor(50) == pytest.approx(0.6)
+
+
+def test_a_run_of_warm_up_alone_does_not_divide_by_zero() -> None:
+    assert [Schedule("linear", 2, 2).factor(step) for step in range(2)] == [0.0, 0.5]
