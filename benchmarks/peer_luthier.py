@@ -13,11 +13,11 @@ import json  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
-from memory import measure_peak_memory_bytes  # noqa: E402
 from workload import build_recipe, read_rows  # noqa: E402
 
 from luthier import device  # noqa: E402
 from luthier.data.batches import BatchPlan  # noqa: E402
+from luthier.device import measure_peak_memory_bytes  # noqa: E402
 from luthier.files import RunLayout  # noqa: E402
 from luthier.models.load import load_tokenizer  # noqa: E402
 from luthier.train.build import (  # noqa: E402

@@ -21,11 +21,11 @@ import peft  # noqa: E402
 import torch  # noqa: E402
 import workload  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from memory import measure_peak_memory_bytes  # noqa: E402
 from transformers import AutoTokenizer, TrainerCallback  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 from luthier import device  # noqa: E402
+from luthier.device import measure_peak_memory_bytes  # noqa: E402
 
 SHOWN = (
     "gradient_checkpointing", "bf16", "packing", "padding_free", "loss_type", "max_length",

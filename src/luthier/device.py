@@ -112,6 +112,11 @@ def measure_peak_memory_bytes() -> int:
     """Peak allocated bytes on the GPU, or the process's peak resident bytes on a CPU."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
+    # Linux hands a parent's ru_maxrss on to its children; VmHWM is the process's own.
+    with contextlib.suppress(OSError), Path("/proc/self/status").open(encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -1,8 +1,9 @@
 """A causal language model as training needs it: packed rows in, hidden states at labels out.
 
-Two things differ from family to family: whether attention can be kept inside each example of a
-packed row, and whether the logits are nothing but `head(hidden)`. Neither is taken on trust: both
-are tried once on a few tokens and compared with the model's plain answer.
+Three things differ from family to family: whether attention can be kept inside each example of a
+packed row, whether the logits are nothing but `head(hidden)`, and whether the last layer can be
+left out where no label is. None is taken on trust: each is tried once on a few tokens and compared
+with the model's plain answer.
 
 Shapes: `T` tokens of the row, `N` supervised positions, `D` model width, `V` vocabulary.
 """
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from luthier.data.batches import PackedBatch
 from luthier.errors import ModelError
 from luthier.models.attention import PACKED_ATTENTION
+from luthier.models.last_layer import LabelledLastLayer, find_last_layer
 
 
 class PackedModel(nn.Module):
@@ -27,6 +29,7 @@ class PackedModel(nn.Module):
         self.causal = causal
         self.attention = _choose_attention(causal)
         self.head_is_plain = _head_is_plain(causal)
+        self._last_layer = _shorten_last_layer(causal, self.attention)
 
     @property
     def head(self) -> nn.Module:
@@ -34,6 +37,9 @@ class PackedModel(nn.Module):
 
     def hidden_states(self, batch: PackedBatch) -> Tensor:
         """(N, D): the last hidden states where a label is; only for a plain head."""
+        if self._last_layer is not None:
+            with self._last_layer.keeping(batch.label_positions):
+                return self.causal.base_model(**self._arguments(batch)).last_hidden_state[0]
         hidden_1TD = self.causal.base_model(**self._arguments(batch)).last_hidden_state
         return hidden_1TD[0].index_select(0, batch.label_positions)
 
@@ -134,6 +140,33 @@ def _head_is_plain(model: Any) -> bool:
             return _close(head(hidden), logits)
     finally:
         model.train(training)
+
+
+def _shorten_last_layer(model: Any, attention: str) -> LabelledLastLayer | None:
+    """The last layer kept to labelled positions, where that gives the same hidden states."""
+    layer = find_last_layer(model.base_model)
+    if layer is None:
+        return None
+    batch = _probe_batch(model)
+    positions = batch.label_positions[1::2]
+    training = model.training
+    model.eval()
+    shortened = LabelledLastLayer(layer)
+    try:
+        with torch.no_grad():
+            arguments = _arguments(batch, attention)
+            expected = model.base_model(**arguments).last_hidden_state[0, positions]
+            with shortened.keeping(positions):
+                hidden = model.base_model(**arguments).last_hidden_state[0]
+            if hidden.shape == expected.shape and _close(hidden, expected):
+                return shortened
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        # A layer of the same parts that puts them together in another way.
+        pass
+    finally:
+        model.train(training)
+    shortened.restore()
+    return None
 
 
 def _close(logits: Tensor, expected: Tensor) -> bool:
