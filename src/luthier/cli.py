@@ -36,6 +36,8 @@ Skip = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out and count
 Trust = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let a model's own code run, with the key.")
 ]
+INTERRUPTED = 130
+
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
 MaybeOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")]
 
@@ -61,7 +63,7 @@ def check(
     if as_json:
         _print_json(render.checked_as_json(str(file), loaded))
     else:
-        out.print(render.render_checked(loaded), markup=False, end="")
+        out.print(render.render_checked(loaded).rstrip("\n"), markup=False)
 
 
 @app.command()
@@ -248,9 +250,11 @@ def run_safely(command: Callable[[], None]) -> None:
     except LuthierError as error:
         err.print(f"error: {error}", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("interrupted; start it again with --resume to go on", markup=False)
-        sys.exit(130)
+    except SystemExit as ended:
+        # Typer turns Ctrl-C into this exit code, without a word.
+        if ended.code == INTERRUPTED:
+            err.print("interrupted. Start it again to go on; luthier train needs --resume.")
+        raise
 
 
 def main() -> None:
