@@ -96,7 +96,6 @@ def evaluate(
     from luthier.data.load import load_examples
     from luthier.evaluate.model import load_model
     from luthier.evaluate.run import evaluate_model, find_task
-    from luthier.files import make_directory
     from luthier.recipe.load import parse_recipe
 
     find_task(task)
@@ -104,8 +103,11 @@ def evaluate(
     on_dataset = [f"datasets.0.{text}" for text in overrides]
     source = parse_recipe(recipe, on_dataset, source="--data").recipe.datasets[0]
     examples = load_examples(source, limit=limit).examples
-    make_directory(Path(output))
-    loaded = load_model(str(model), trust_remote_code=trust_remote_code)
+    loaded = load_model(
+        str(model),
+        chat_template=source.chat_template or "tokenizer_default",
+        trust_remote_code=trust_remote_code,
+    )
     return evaluate_model(
         loaded,
         task,
@@ -120,12 +122,22 @@ def _rows(model: str | Path, task: str, data: str | Path | None) -> dict[str, An
     if data is not None:
         # Raw text needs no format to be named; its suffix says it all.
         return {"path": str(data)} | ({"type": "completion"} if str(data).endswith(".txt") else {})
-    of_study = Path(model).parent.parent / "data" / "test.jsonl"
-    if of_study.exists():
-        return {"path": str(of_study)}
+    study = Path(model).parent.parent
+    if (study / "study.yaml").exists() and (study / "data" / "test.jsonl").exists():
+        return _stored_rows(study)
     if task == "elle":
         return dict(ELLE_TEST)
     raise ModelError(f"which rows? Give --data FILE: {model} belongs to no study that has some.")
+
+
+def _stored_rows(folder: Path) -> dict[str, Any]:
+    from luthier.data.stored import stored_source
+    from luthier.recipe.load_study import load_study
+
+    data = load_study(folder / "study.yaml").study.data
+    assert data is not None  # only `data` is ever split into test.jsonl
+    stored = stored_source(folder / "data" / "test.jsonl", data)
+    return stored.model_dump(mode="json", exclude_defaults=True)
 
 
 def run_study(
@@ -186,6 +198,7 @@ def compare_counts(counts: Iterable[str]) -> Comparison:
 def merge(run: str | Path, output: str | Path, *, trust_remote_code: bool = False) -> Path:
     """Add an adapter into its base, in float32, and save the model in the base's precision."""
     from luthier.adapters.attach_lora import find_layers, merge_lora
+    from luthier.adapters.tensor_files import explained_tensor_errors
     from luthier.evaluate.model import find_model, load_model
     from luthier.files import staged_directory
     from luthier.models.load import read_saved_dtype
@@ -197,7 +210,7 @@ def merge(run: str | Path, output: str | Path, *, trust_remote_code: bool = Fals
     if not find_layers(loaded.causal):
         raise ModelError(f"{run} has no adapter to merge: it is a whole model already.")
     merge_lora(loaded.causal)
-    with staged_directory(Path(output)) as staged:
+    with staged_directory(Path(output)) as staged, explained_tensor_errors(Path(output)):
         loaded.causal.to(read_saved_dtype(place.base)).save_pretrained(staged)
         loaded.tokenizer.save_pretrained(staged)
     return Path(output)

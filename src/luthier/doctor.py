@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import platform
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -40,9 +41,8 @@ def examine() -> list[Finding]:
     device = describe_device()
     memory = psutil.virtual_memory()
     disk = shutil.disk_usage(Path.cwd())
-    findings = [
-        Finding(name, version) for name, version in list_versions(("python", *PACKAGES)).items()
-    ]
+    findings = [Finding("python", platform.python_version())]
+    findings += [Finding(name, version) for name, version in list_versions(PACKAGES).items()]
     findings += [
         Finding("processor", describe_processor()),
         Finding("memory", f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"),

@@ -7,29 +7,50 @@ from pathlib import Path
 from typing import Any
 
 from luthier.data.examples import Example
-from luthier.files import write_json_lines
+from luthier.errors import DataError
+from luthier.files import read_json_lines, write_json_lines
 from luthier.recipe.dataset import DatasetSource
 
-
-def write_examples(path: Path, examples: Sequence[Example]) -> DatasetSource:
-    """Write `examples` to `path`; returns the source that reads them back."""
-    write_json_lines(path, (_row(example) for example in examples))
-    return stored_source(path, raw_text=examples[0].text is not None)
+# What concerns the tokens and not the rows: it cannot be stored with them.
+TOKEN_KEYS = ("chat_template", "train_on_eos", "roles_to_train")
 
 
-def stored_source(path: Path, *, raw_text: bool) -> DatasetSource:
-    return DatasetSource(path=str(path), type="completion" if raw_text else "chat_template")
+def write_examples(path: Path, examples: Sequence[Example], *, afresh: bool = True) -> None:
+    """Write `examples` to `path`.
+
+    Args:
+        afresh: write over what is there; else it must hold the same examples.
+
+    Raises:
+        DataError: the file holds other examples.
+    """
+    rows = [describe_example(example) for example in examples]
+    if afresh or not path.exists():
+        write_json_lines(path, rows)
+    elif list(read_json_lines(path)) != rows:
+        raise DataError(
+            f"the data have changed since the study began: {path} holds other rows. Restore the "
+            "data, or choose another --output."
+        )
 
 
-def _row(example: Example) -> dict[str, Any]:
+def stored_source(path: Path, original: DatasetSource) -> DatasetSource:
+    """The source that reads back what was written to `path` of the rows of `original`."""
+    kept = {key: getattr(original, key) for key in TOKEN_KEYS if key in original.model_fields_set}
+    raw_text = original.type == "completion"
+    return DatasetSource(path=str(path), type="completion" if raw_text else "chat_template", **kept)
+
+
+def describe_example(example: Example) -> dict[str, Any]:
+    """An example as a row that `stored_source` reads back."""
     row: dict[str, Any] = {"id": example.id}
     if example.text is not None:
         row["text"] = example.text
     else:
         row["messages"] = [
-            # "weight" says which of an assistant's turns are trained, as OpenAI's format does.
+            # "weight" says which turns are trained, as OpenAI's format does.
             {"role": m.role, "content": m.content}
-            | ({"weight": int(m.train)} if m.role == "assistant" else {})
+            | ({"weight": int(m.train)} if m.train or m.role == "assistant" else {})
             for m in example.messages
         ]
     if example.label is not None:

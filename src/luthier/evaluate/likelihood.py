@@ -24,7 +24,7 @@ def score_answers(
         answers: token ids of each answer, the stop token included: without it a word that begins
             another one ("world", "worldwide") would be favoured.
     """
-    inputs = pad_left(model, prompts)
+    inputs = pad_left(model, prompts, max(len(answer) for answer in answers))
     mask = inputs["attention_mask"]
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     head = model.causal(**inputs, position_ids=positions, use_cache=True, logits_to_keep=1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,14 @@ class EvaluatedModel:
         config = self.causal.config.get_text_config()
         return int(getattr(config, "max_position_embeddings", None) or 2048)
 
-    @cached_property
-    def packed(self) -> PackedModel:
-        """The model over packed rows; switches its attention, so not for generation."""
-        return PackedModel(self.causal).eval()
+    @contextlib.contextmanager
+    def over_packed_rows(self) -> Generator[PackedModel]:
+        """The model over packed rows. Its attention is another meanwhile: generate afterwards."""
+        before: str = self.causal.config._attn_implementation
+        try:
+            yield PackedModel(self.causal).eval()
+        finally:
+            self.causal.set_attn_implementation(before)
 
 
 @dataclass(frozen=True)
@@ -86,12 +91,24 @@ def load_model(
     name: str,
     *,
     bf16: bool | None = None,
+    chat_template: str = "tokenizer_default",
+    special_tokens: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
 ) -> EvaluatedModel:
-    """Load the model in `name` onto the device, in float32 or (GPUs, `bf16`) bfloat16."""
+    """Load the model in `name` onto the device, in float32 or (GPUs, `bf16`) bfloat16.
+
+    Args:
+        chat_template: the template to ask with, where it is not the tokenizer's own.
+        special_tokens: given to the tokenizer, as training would.
+    """
     place = find_model(name)
     precision = device.choose_precision("auto" if bf16 is None else bf16)
-    tokenizer = load_tokenizer(place.tokenizer, trust_remote_code=trust_remote_code).tokenizer
+    tokenizer = load_tokenizer(
+        place.tokenizer,
+        chat_template=chat_template,
+        special_tokens=special_tokens,
+        trust_remote_code=trust_remote_code,
+    ).tokenizer
     causal = load_base_model(
         place.base, dtype=getattr(torch, precision), trust_remote_code=trust_remote_code
     )

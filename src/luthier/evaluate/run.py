@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from luthier.data.examples import Example
-from luthier.errors import DataError
+from luthier.errors import DataError, ModelError
 from luthier.evaluate import TASKS
 from luthier.evaluate.model import EvaluatedModel
 from luthier.evaluate.task import Scored, Summary, Task
@@ -104,18 +104,30 @@ def write_scored(path: Path, scored: Iterable[Scored]) -> dict[str, Mean]:
         try:
             with partial.open("w", encoding="utf-8") as file:
                 for one in scored:
-                    row = {"id": one.id, "prompt": one.prompt, "output": one.output}
-                    row |= {"scores": one.scores, **one.details}
-                    file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+                    file.write(render_line(one))
                     for metric, value in one.scores.items():
                         means.setdefault(metric, Mean()).add(value)
                 file.flush()
                 os.fsync(file.fileno())
+            # The summary of an evaluation before this one tells of lines that are gone.
+            path.with_suffix(".json").unlink(missing_ok=True)
             partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
     return means
+
+
+def render_line(one: Scored) -> str:
+    """One line of `<task>.jsonl`; raises ModelError where a score is not a number."""
+    row = {"id": one.id, "prompt": one.prompt, "output": one.output, "scores": one.scores}
+    try:
+        return json.dumps(row | one.details, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ModelError(
+            f"example {one.id}: the model's scores are not numbers (NaN or infinite), so its "
+            "weights are most likely not either. Nothing was scored."
+        ) from error
 
 
 def summarise_metrics(

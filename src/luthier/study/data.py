@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from luthier.data.examples import Example
-from luthier.data.load import load_examples
+from luthier.data.load import LoadedExamples, load_examples
 from luthier.data.split import split_examples
-from luthier.data.stored import write_examples
+from luthier.data.stored import stored_source, write_examples
 from luthier.errors import DataError
 from luthier.files import read_json, write_json
 from luthier.recipe.dataset import DatasetSource, resolve_source
@@ -17,49 +18,65 @@ from luthier.recipe.schema import Recipe
 from luthier.recipe.study import Arm, LoadedStudy, Sample, Study
 
 SPLIT = "split.json"
+Say = Callable[[str], None]
 
 
-class StudyData(NamedTuple):
-    """Where the arms train and the tasks score.
+class StudyRows(NamedTuple):
+    """How the study's rows are kept.
 
     Attributes:
-        arms: the arms, their datasets pointing at files of the study.
-        test: the rows to score, by the name of the task.
+        folder: where they are written.
+        begun: whether the study has begun, and its rows may change no more.
+        skip_bad_rows: leave out and count a row that cannot be used.
+        say: receives what there is to remark.
     """
 
-    arms: tuple[Arm, ...]
-    test: dict[str, DatasetSource]
+    folder: Path
+    begun: bool
+    skip_bad_rows: bool
+    say: Say
 
 
-def prepare_study_data(loaded: LoadedStudy, folder: Path, *, skip_bad_rows: bool) -> StudyData:
-    """Split the study's `data` into `folder` and point every arm and task at its part.
+def prepare_study_data(loaded: LoadedStudy, rows: StudyRows) -> tuple[Arm, ...]:
+    """Split the study's `data` into a folder; returns the arms, their datasets pointing there.
 
     The split is by example id and drawn from `sample.seed` alone, so all arms train on the same
     rows even where they read them in different ways.
 
     Raises:
-        DataError: bad rows, or too few for the sizes asked for.
+        DataError: bad rows, too few for the sizes asked for, or others than the study began with.
     """
     study = loaded.study
     if study.data is None:
-        own = {task.name: task.data for task in study.tasks if task.data is not None}
-        return StudyData(loaded.arms, own)
+        return loaded.arms
     source = _with_count(study.data, study.sample)
-    examples = load_examples(source, skip_bad_rows=skip_bad_rows).examples
-    split = _split_once(examples, study.sample, folder)
-    test = write_examples(folder / "test.jsonl", _pick(examples, split["test"]))
-    writer = _TrainingWriter(source, split["train"], folder, skip_bad_rows)
-    arms = tuple(Arm(arm.name, writer.point(arm.recipe)) for arm in loaded.arms)
-    return StudyData(arms, {task.name: task.data or test for task in study.tasks})
+    examples = _load(source, rows)
+    split = _split_once(examples, study.sample, rows)
+    test = rows.folder / "test.jsonl"
+    write_examples(test, _pick(examples, split["test"]), afresh=not rows.begun)
+    writer = _TrainingWriter(source, examples, split["train"], rows)
+    return tuple(Arm(arm.name, writer.point(arm.recipe)) for arm in loaded.arms)
 
 
 def test_sources(study: Study, folder: Path) -> dict[str, DatasetSource]:
-    """The rows each task scores, of a study whose data are prepared already."""
-    from luthier.data.stored import stored_source
+    """The rows that each task scores, of a study whose data are prepared already."""
+    sources = {task.name: task.data for task in study.tasks if task.data is not None}
+    if study.data is not None:
+        stored = stored_source(folder / "test.jsonl", study.data)
+        sources = {task.name: stored for task in study.tasks} | sources
+    return sources
 
-    raw_text = study.data is not None and study.data.type == "completion"
-    stored = stored_source(folder / "test.jsonl", raw_text=raw_text)
-    return {task.name: task.data or stored for task in study.tasks}
+
+def _load(source: DatasetSource, rows: StudyRows) -> list[Example]:
+    loaded: LoadedExamples = load_examples(source, skip_bad_rows=rows.skip_bad_rows)
+    for note in loaded.notes:
+        rows.say(f"note: {note}")
+    if loaded.skipped:
+        rows.say(
+            f"note: {source.path}: {loaded.skipped} bad rows skipped; the first: "
+            f"{loaded.reasons[0]}"
+        )
+    return loaded.examples
 
 
 def _with_count(source: DatasetSource, sample: Sample) -> DatasetSource:
@@ -70,10 +87,10 @@ def _with_count(source: DatasetSource, sample: Sample) -> DatasetSource:
     return source.model_copy(update={"count": wanted})
 
 
-def _split_once(examples: list[Example], sample: Sample, folder: Path) -> dict[str, list[str]]:
-    """The ids of both parts; read back where they were drawn before."""
-    path = folder / SPLIT
-    if path.exists():
+def _split_once(examples: list[Example], sample: Sample, rows: StudyRows) -> dict[str, list[str]]:
+    """The ids of both parts; read back where the study began with them."""
+    path = rows.folder / SPLIT
+    if rows.begun and path.exists():
         return read_json(path)
     split = split_examples(examples, sample.train, sample.test or 0, sample.seed)
     if not split.test:
@@ -98,12 +115,13 @@ class _TrainingWriter:
     """Writes one training file for each way in which arms read the study's rows."""
 
     def __init__(
-        self, data: DatasetSource, ids: list[str], folder: Path, skip_bad_rows: bool
+        self, data: DatasetSource, examples: list[Example], ids: list[str], rows: StudyRows
     ) -> None:
         self._data = data
+        self._own_key = data.model_dump_json()
+        self._examples = examples
         self._ids = ids
-        self._folder = folder
-        self._skip_bad_rows = skip_bad_rows
+        self._rows = rows
         self._written: dict[str, DatasetSource] = {}
 
     def point(self, recipe: Recipe) -> Recipe:
@@ -117,14 +135,11 @@ class _TrainingWriter:
         reading = resolve_source(source, self._data)
         key = reading.model_dump_json()
         if key not in self._written:
-            examples = load_examples(reading, skip_bad_rows=self._skip_bad_rows).examples
-            name = "train.jsonl" if not self._written else f"train-{len(self._written) + 1}.jsonl"
-            stored = write_examples(self._folder / name, _pick(examples, self._ids))
-            # What concerns the tokens and not the rows is the arm's choice still.
-            kept: Mapping[str, object] = {
-                field: getattr(source, field)
-                for field in ("chat_template", "train_on_eos", "roles_to_train")
-                if field in source.model_fields_set
-            }
-            self._written[key] = stored.model_copy(update=kept)
+            own = key == self._own_key
+            examples = self._examples if own else _load(reading, self._rows)
+            # The same name whichever other arms there are.
+            mark = "" if own else f"-{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+            path = self._rows.folder / f"train{mark}.jsonl"
+            write_examples(path, _pick(examples, self._ids), afresh=not self._rows.begun)
+            self._written[key] = stored_source(path, reading)
         return self._written[key]

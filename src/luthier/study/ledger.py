@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import fcntl
+import os
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from luthier.errors import OutputError
 from luthier.evaluate.run import EvaluationPaths
 from luthier.files import RunLayout
 from luthier.recipe.study import BASE_ARM, Arm, Study
 
-Status = Literal["done", "failed", "unfinished", "missing"]
+Status = Literal["done", "failed", "unfinished", "not started"]
 
 
 class Run(NamedTuple):
@@ -50,4 +54,29 @@ def read_status(run: Run, study: Study) -> Status:
         return "done"
     if layout.error.exists():
         return "failed"
-    return "unfinished" if layout.root.exists() else "missing"
+    begun = layout.recipe.exists() or layout.evaluations.exists()
+    return "unfinished" if begun else "not started"
+
+
+@contextlib.contextmanager
+def hold_alone(folder: Path) -> Generator[None]:
+    """Keep other processes from running the same study; ends with this process, however it ends.
+
+    Raises:
+        OutputError: another process runs the study in `folder`.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"{folder} is being run by another process. Wait for it to end, or choose another "
+                "--output."
+            ) from error
+        except OSError:
+            # Some network file systems know no locks; there the user must take care.
+            pass
+        yield
+    finally:
+        os.close(handle)

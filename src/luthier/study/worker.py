@@ -7,19 +7,22 @@ peak memory of an arm is its own and not that of the arms before it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+import threading
 import traceback
 from pathlib import Path
 
 from luthier.data.load import load_examples
 from luthier.errors import LuthierError
-from luthier.evaluate.model import load_model
+from luthier.evaluate.model import EvaluatedModel, load_model
 from luthier.evaluate.run import evaluate_model
 from luthier.files import RunLayout, write_json
 from luthier.recipe.dataset import DatasetSource
 from luthier.recipe.load import load_recipe
 from luthier.recipe.load_study import load_study
-from luthier.recipe.study import BASE_ARM, Study
+from luthier.recipe.study import BASE_ARM, LoadedStudy
+from luthier.study.base import choose_base
 from luthier.study.data import test_sources
 from luthier.study.ledger import Run, unscored_tasks
 from luthier.train.run import TrainOptions, train_recipe
@@ -27,7 +30,7 @@ from luthier.train.run import TrainOptions, train_recipe
 PLANNED_RECIPE = "planned.yaml"
 
 
-def run_one(folder: Path, run: Run, study: Study, base_model: str, trust: bool) -> None:
+def run_one(folder: Path, run: Run, loaded: LoadedStudy, trust: bool) -> None:
     """Train where there is something to train, then score what is not scored yet."""
     layout = RunLayout(run.folder)
     if run.seed is not None:
@@ -42,19 +45,17 @@ def run_one(folder: Path, run: Run, study: Study, base_model: str, trust: bool) 
                 data_cache=folder / "data" / "prepared",
             ),
         )
-    score(run, study, test_sources(study, folder / "data"), base_model, trust)
+    score(run, loaded, test_sources(loaded.study, folder / "data"), trust)
     layout.error.unlink(missing_ok=True)
 
 
-def score(
-    run: Run, study: Study, sources: dict[str, DatasetSource], base_model: str, trust: bool
-) -> None:
-    missing = unscored_tasks(run, study)
+def score(run: Run, loaded: LoadedStudy, sources: dict[str, DatasetSource], trust: bool) -> None:
+    missing = unscored_tasks(run, loaded.study)
     if not missing:
         return
     layout = RunLayout(run.folder)
-    model = load_model(base_model if run.seed is None else str(run.folder), trust_remote_code=trust)
-    for task in study.tasks:
+    model = load_scored(run, loaded, trust)
+    for task in loaded.study.tasks:
         if task.name in missing:
             examples = load_examples(sources[task.name], limit=task.limit).examples
             evaluate_model(
@@ -67,6 +68,32 @@ def score(
                 max_new_tokens=task.max_new_tokens,
                 batch_size=task.batch_size,
             )
+
+
+def load_scored(run: Run, loaded: LoadedStudy, trust: bool) -> EvaluatedModel:
+    """What a run trained, or the base model, spoken to as the arms are."""
+    if run.seed is not None:
+        return load_model(str(run.folder), trust_remote_code=trust)
+    base = choose_base(loaded)
+    return load_model(
+        base.name,
+        chat_template=base.chat_template,
+        special_tokens=base.special_tokens,
+        trust_remote_code=trust,
+    )
+
+
+def end_with_parent() -> None:
+    """End this process when the one that holds the other end of its standard input is gone.
+
+    A study that was killed and started again would else train beside its own orphan.
+    """
+
+    def wait() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def write_error(run: Run, error: BaseException) -> None:
@@ -87,15 +114,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int)
     parser.add_argument("--trust-remote-code", action="store_true")
     options = parser.parse_args()
+    end_with_parent()
     folder: Path = options.folder
     loaded = load_study(folder / "study.yaml")
     place = (
         folder / BASE_ARM if options.seed is None else folder / options.arm / f"seed-{options.seed}"
     )
     run = Run(options.arm, options.seed, place)
-    base_model = loaded.arms[0].recipe.base_model
     try:
-        run_one(folder, run, loaded.study, base_model, options.trust_remote_code)
+        run_one(folder, run, loaded, options.trust_remote_code)
     except LuthierError as error:
         write_error(run, error)
         print(f"{run.title}: {error}", file=sys.stderr)

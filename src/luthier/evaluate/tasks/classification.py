@@ -17,6 +17,8 @@ from luthier.evaluate.likelihood import score_answers
 from luthier.evaluate.model import EvaluatedModel
 from luthier.evaluate.task import Scored, Summary, Task, TaskOptions, batches_by_length
 
+ROWS = 256
+
 
 def check_labels(examples: Sequence[Example]) -> None:
     for example in examples:
@@ -36,7 +38,9 @@ def score_labels(
         [*model.tokenizer(label, add_special_tokens=False)["input_ids"], stop] for label in labels
     ]
     prompts = {example.id: render_prompt(model, example) for example in examples}
-    for batch in batches_by_length(examples, lambda e: len(prompts[e.id]), options.batch_size):
+    # Every prompt is held once for each label: many labels, fewer prompts at a time.
+    size = min(options.batch_size, max(1, ROWS // len(labels)))
+    for batch in batches_by_length(examples, lambda e: len(prompts[e.id]), size):
         shown = [prompts[example.id] for example in batch]
         scores = score_answers(model, shown, answers).tolist()
         for example, prompt, values in zip(batch, shown, scores, strict=True):

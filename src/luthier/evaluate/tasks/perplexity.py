@@ -17,6 +17,7 @@ from luthier.data.tokenize import TokenizeOptions, tokenize_example
 from luthier.errors import DataError
 from luthier.evaluate.model import EvaluatedModel
 from luthier.evaluate.task import Scored, Summary, Task, TaskOptions
+from luthier.models.load import require_chat_template
 from luthier.objectives.token_losses import compute_token_losses
 
 ROW_TOKENS = 4096
@@ -31,27 +32,35 @@ def check_text(examples: Sequence[Example]) -> None:
 def score_texts(
     model: EvaluatedModel, examples: Sequence[Example], options: TaskOptions
 ) -> Iterator[Scored]:
-    model.packed.eval()
-    for row in _rows(model, examples, options.batch_size):
-        batch = pack([piece for _, piece in row]).to(model.device)
-        losses = compute_token_losses(model.packed, batch).split(
-            [piece.supervised_tokens for _, piece in row]
-        )
-        for (example, piece), values in zip(row, losses, strict=True):
-            total = float(values.double().sum())
-            count = piece.supervised_tokens
-            scored_text = model.tokenizer.decode(piece.input_ids[1:][piece.loss_mask[1:]])
-            yield Scored(
-                piece.id,
-                "",
-                "",
-                {"nats_per_token": total / count},
-                {
-                    "source": example.id,
-                    "tokens": count,
-                    "bytes": len(scored_text.encode("utf-8")),
-                },
+    with model.over_packed_rows() as packed:
+        for row in _rows(model, examples, options.batch_size):
+            batch = pack([piece for _, piece in row]).to(model.device)
+            losses = compute_token_losses(packed, batch).split(
+                [piece.supervised_tokens for _, piece in row]
             )
+            for (example, piece), values in zip(row, losses, strict=True):
+                count = piece.supervised_tokens
+                yield Scored(
+                    piece.id,
+                    "",
+                    "",
+                    {"nats_per_token": float(values.double().sum()) / count},
+                    {
+                        "source": example.id,
+                        "tokens": count,
+                        "bytes": count_bytes(model.tokenizer, piece),
+                    },
+                )
+
+
+def count_bytes(tokenizer: Any, piece: TokenizedExample) -> int:
+    """UTF-8 bytes of the scored text; a stop token is scored but is no text."""
+    text = tokenizer.decode(
+        piece.input_ids[1:][piece.loss_mask[1:]],
+        skip_special_tokens=True,
+        clean_up_tokenization_spaces=False,
+    )
+    return len(text.encode("utf-8"))
 
 
 def _rows(
@@ -62,7 +71,15 @@ def _rows(
     used = 0
     for example in examples:
         options = TokenizeOptions(sequence_len=model.context_tokens)
-        for piece in _pieces(tokenize_example(example, model.tokenizer, options), options):
+        if example.messages:
+            require_chat_template(model.tokenizer, "the model")
+        whole = tokenize_example(example, model.tokenizer, options)
+        if not whole.supervised_tokens:
+            raise DataError(
+                f"{example.where or example.id}: not one token to score. A text needs at least "
+                "two tokens, a conversation an answer."
+            )
+        for piece in _pieces(whole, options):
             length = len(piece.input_ids)
             if row and (used + length > ROW_TOKENS or len(row) >= batch_size):
                 yield row
