@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -25,9 +25,7 @@ from luthier.files import (
     staged_directory,
     write_json,
 )
-
-if TYPE_CHECKING:
-    from luthier.train.loop import LoopState
+from luthier.train.state import LoopState
 
 WEIGHTS, OPTIMIZER, STATE, BEST = "weights.safetensors", "optimizer.pt", "state.json", "best"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +21,8 @@ from luthier.optim.schedules import Schedule
 from luthier.seeding import seed_step
 from luthier.train.cadence import Cadence
 from luthier.train.checkpoint import Checkpoints
-from luthier.train.progress import Recorder, StepReport
+from luthier.train.progress import Recorder
+from luthier.train.state import LoopState, StepReport
 from luthier.train.validation import compute_validation_loss
 
 MEND = (
@@ -47,22 +48,6 @@ class LoopSettings(NamedTuple):
     evaluation: Cadence
     saving: Cadence
     patience: int | None
-
-
-@dataclass(frozen=True)
-class LoopState:
-    """All that a resumed run must know beside weights and optimizer; saved with each checkpoint."""
-
-    step: int = 0
-    tokens: int = 0
-    supervised_tokens: int = 0
-    seconds: float = 0.0
-    window_loss: float = 0.0  # summed since the last logged step
-    window_steps: int = 0
-    last_loss: float = math.nan
-    best_val_loss: float = math.inf
-    last_val_loss: float | None = None
-    evaluations_since_best: int = 0
 
 
 def run_loop(

@@ -22,8 +22,8 @@ from luthier.files import (
 from luthier.models.load import locate_model
 from luthier.recipe.load import dump_recipe, load_recipe, normalised
 from luthier.recipe.schema import Recipe
-from luthier.train.loop import LoopState
 from luthier.train.prepare import PreparedData
+from luthier.train.state import LoopState
 
 # Keys that say how a run is gone on with, not what it is.
 RESUMING_KEYS = frozenset(

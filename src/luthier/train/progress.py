@@ -7,23 +7,13 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from luthier.files import explained_output_errors, read_json_lines, write_json_lines
-
-if TYPE_CHECKING:
-    from luthier.train.loop import LoopState
-
-
-class StepReport(NamedTuple):
-    loss: float  # nats per supervised token, over the whole optimizer step
-    learning_rate: float
-    gradient_norm: float  # before clipping
-    tokens: int
-    supervised_tokens: int
+from luthier.train.state import LoopState, StepReport
 
 
 class Clock:

@@ -27,10 +27,11 @@ from luthier.train.build import (
     check_lengths,
 )
 from luthier.train.checkpoint import Checkpoints, load_optimizer, load_weights, read_checkpoint
-from luthier.train.loop import LoopParts, LoopSettings, LoopState, rehearse, run_loop
+from luthier.train.loop import LoopParts, LoopSettings, rehearse, run_loop
 from luthier.train.output import check_output, claim_output, find_result, save_result, write_done
 from luthier.train.prepare import PreparedData, choose_chat_template, prepare_data
 from luthier.train.progress import Recorder
+from luthier.train.state import LoopState
 from luthier.train.tracking import check_trackers, start_trackers
 
 CHECKPOINTS_KEPT = 2
