@@ -85,6 +85,11 @@ def _choose_attention(model: Any) -> str:
                 [model(part, use_cache=False).logits for part in batch.input_ids.split((3, 5), 1)],
                 dim=1,
             )
+            if not bool(torch.isfinite(expected).all()):
+                raise ModelError(
+                    f"{model.config.model_type}: the model's answers are not numbers. Its weights "
+                    "are damaged, or overflow in this precision; write bf16: false."
+                )
             for candidate in candidates:
                 try:
                     model.set_attn_implementation(candidate)
