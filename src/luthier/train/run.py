@@ -93,6 +93,7 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         if accelerator.is_main_process:
             save_result(layout, built.adapter, tokenizer.tokenizer)
             write_done(layout, state, built.adapter, built.causal)
+        accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()
     return find_result(layout)
