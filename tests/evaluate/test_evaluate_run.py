@@ -177,3 +177,11 @@ def test_a_run_that_has_not_finished_is_no_model(
     (run / "model").rename(tmp_path / "gone")
     with pytest.raises(ModelError, match="a run without a result"):
         find_model(str(run))
+
+
+def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="holds neither a run's result nor"):
+        find_model(str(tmp_path))
+    (tmp_path / "error.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"Its run failed: see .*error\.json"):
+        find_model(str(tmp_path))

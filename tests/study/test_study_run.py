@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from safetensors.torch import load_file
 from tiny_models import save_base_model
 from typer.testing import CliRunner
 
-from luthier.api import run_study
+from luthier.api import compare, evaluate, run_study
 from luthier.cli import app
 from luthier.errors import LuthierError, OutputError
 from luthier.recipe.load_study import load_study
@@ -108,6 +109,19 @@ def test_test_rows_are_never_trained_on(finished: Path) -> None:
     assert {json.loads(line)["id"] for line in scored} == set(split["test"])
 
 
+def test_a_run_is_scored_again_on_the_rows_of_its_study(finished: Path, tmp_path: Path) -> None:
+    run = finished / "lora/seed-3"
+    again = evaluate(run, "classification", output=tmp_path)
+    assert again["metrics"] == json.loads((run / "eval/classification.json").read_text())["metrics"]
+
+
+def test_the_arms_of_a_study_are_compared_by_their_folders(finished: Path) -> None:
+    arms = [str(finished / "full"), str(finished / "lora")]
+    comparison = compare(arms, "nats_per_token", task="perplexity")
+    (pair,) = comparison.pairs
+    assert (comparison.baseline, pair.arm, pair.n) == ("full", "lora", 6)
+
+
 def test_a_finished_study_is_left_as_it_is(
     finished: Path, study_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,32 +149,40 @@ def wait_for_steps(metrics: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.002)
 
 
-def test_a_study_killed_twice_ends_as_one_that_was_not(finished: Path, study_file: Path) -> None:
-    """First the driver alone is killed, and its worker with it; then the whole group."""
-    folder = study_file.parent / "killed"
+def test_an_interrupted_and_killed_study_ends_as_one_that_was_not(
+    finished: Path, study_file: Path
+) -> None:
+    """First Ctrl-C, then SIGKILL: each time the worker ends with the process that drives it."""
+    folder, errors = study_file.parent / "killed", study_file.parent / "errors.txt"
+    # Its base is scored already: one process less to wait for.
+    shutil.copytree(finished, folder)
+    for name in ("full", "lora"):
+        shutil.rmtree(folder / name)
+    (folder / "results.csv").unlink()
 
     def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [*COMMAND, "run", str(study_file), "--output", str(folder)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        with errors.open("wb") as file:
+            return subprocess.Popen(
+                [*COMMAND, "run", str(study_file), "--output", str(folder)],
+                stdout=subprocess.DEVNULL,
+                stderr=file,
+                start_new_session=True,
+            )
 
-    driver = start()
-    wait_for_steps(folder / "full/seed-3/metrics.jsonl", driver)
-    workers = psutil.Process(driver.pid).children()
-    driver.kill()
-    driver.wait()
-    _, alive = psutil.wait_procs(workers, timeout=10)
-    assert not alive
-    assert not (folder / "full/seed-3/done.json").exists()
-
-    driver = start()
-    wait_for_steps(folder / "lora/seed-3/metrics.jsonl", driver)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.wait()
-    assert not (folder / "lora/seed-3/done.json").exists()
+    for run, number in (("full/seed-3", signal.SIGINT), ("lora/seed-3", signal.SIGKILL)):
+        driver = start()
+        wait_for_steps(folder / run / "metrics.jsonl", driver)
+        workers = psutil.Process(driver.pid).children()
+        assert workers
+        os.killpg(driver.pid, number)
+        assert driver.wait() == (130 if number == signal.SIGINT else -number)
+        _, alive = psutil.wait_procs(workers, timeout=10)
+        assert not alive
+        assert not (folder / run / "done.json").exists()
+        if number == signal.SIGINT:
+            said = errors.read_text(encoding="utf-8")
+            assert "Traceback" not in said
+            assert "interrupted. Start it again to go on" in said
 
     assert start().wait() == 0
     assert read_results(folder) == read_results(finished)

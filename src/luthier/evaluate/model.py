@@ -62,7 +62,7 @@ def find_model(name: str) -> ModelPlace:
     """What `name` means: a run's folder, an adapter's folder, a model's folder, or a hub id.
 
     Raises:
-        ModelError: a run that has not finished.
+        ModelError: a run that has not finished, or a folder without a model.
     """
     folder = Path(name)
     layout = RunLayout(folder)
@@ -76,6 +76,12 @@ def find_model(name: str) -> ModelPlace:
         )
     if (folder / peft_format.CONFIG).exists():
         return _place_of_adapter(folder, None)
+    if folder.is_dir() and not (folder / "config.json").exists():
+        why = f" Its run failed: see {layout.error}." if layout.error.exists() else ""
+        raise ModelError(
+            f"{name} holds neither a run's result nor an adapter nor a model.{why} Give the folder "
+            "of a finished run, or one with an adapter_config.json or a config.json."
+        )
     return ModelPlace(name, None, name)
 
 

@@ -70,7 +70,8 @@ def start_worker(run: Run, folder: Path, options: StudyOptions) -> bool:
     command = [sys.executable, "-m", "luthier.study.worker", str(folder), "--arm", run.arm]
     command += [] if run.seed is None else ["--seed", str(run.seed)]
     command += ["--trust-remote-code"] if options.trust_remote_code else []
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+    # In a group of its own Ctrl-C reaches this process alone; the worker ends with the pipe.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as process:
         code = process.wait()
     if code != 0 and not layout.error.exists():
         write_json(layout.error, describe_death(code))
