@@ -220,7 +220,8 @@ class Recipe(BaseModel):
         description="Peak learning rate. Usual: 2e-4 for LoRA, 1e-5 for full fine-tuning."
     )
     optimizer: Literal["adamw_torch", "adamw_torch_fused"] = Field(
-        default="adamw_torch", description="The optimizer."
+        default="adamw_torch_fused",
+        description="AdamW, with one kernel for a whole step (`…_fused`) or one an operation.",
     )
     lr_scheduler: Literal["linear", "cosine", "constant"] = Field(
         default="cosine", description="Course of the learning rate after warm-up."
@@ -313,7 +314,9 @@ class Recipe(BaseModel):
         default=None, description="Checkpoints per epoch; instead of `save_steps`."
     )
     save_total_limit: Count | None = Field(
-        default=None, description="Checkpoints to keep; older ones are removed. All when absent."
+        default=None,
+        description="Checkpoints to keep while training, the newest 2 when absent; none are left "
+        "beside the result of a finished run.",
     )
     early_stopping_patience: Count | None = Field(
         default=None,
