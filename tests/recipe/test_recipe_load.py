@@ -50,7 +50,7 @@ def test_the_smallest_recipe_has_the_documented_defaults(read):
     recipe, notes = read(SMALLEST)
     assert notes == ()
     assert recipe.learning_rate == 1e-4
-    assert (recipe.lr_scheduler, recipe.optimizer) == ("cosine", "adamw_torch")
+    assert (recipe.lr_scheduler, recipe.optimizer) == ("cosine", "adamw_torch_fused")
     assert (recipe.seed, recipe.sequence_len, recipe.bf16) == (42, 2048, "auto")
     assert recipe.datasets[0].type == "chat_template"
     assert recipe.datasets[0].roles_to_train == ("assistant",)
