@@ -35,7 +35,7 @@ def driven(
     """Start a study of one step an arm from `study_text`, changed by a function of the text."""
 
     def start(text: str = study_text) -> Driven:
-        study = Driven(tmp_path, text.replace("max_steps: 12", "max_steps: 1"))
+        study = Driven(tmp_path, text.replace("max_steps: 50", "max_steps: 1"))
 
         class InProcess:
             def __init__(self, command: list[str], **_: Any) -> None:

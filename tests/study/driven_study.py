@@ -17,7 +17,7 @@ base:
   sequence_len: 128
   micro_batch_size: 4
   learning_rate: 1e-3
-  max_steps: 12
+  max_steps: 50
   save_steps: 1
   logging_steps: 1
 arms:

@@ -335,6 +335,12 @@ def test_status_tells_where_each_run_stands(finished: Path) -> None:
     assert (shown.exit_code, shown.stdout.count("done")) == (0, 3)
 
 
+def test_the_process_that_drives_a_study_holds_no_torch() -> None:
+    """Its memory would stand beside that of the runs."""
+    script = "import sys, luthier.study.run, luthier.report; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
 def test_one_study_is_run_by_one_process(driven: Callable[..., Driven]) -> None:
     study = driven()
     study.folder.mkdir()

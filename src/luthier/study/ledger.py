@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from luthier.errors import OutputError
-from luthier.evaluate.run import EvaluationPaths
 from luthier.files import RunLayout
+from luthier.recipe.schema import Recipe
 from luthier.recipe.study import BASE_ARM, Arm, Study
 
 Status = Literal["done", "failed", "unfinished", "not started"]
+
+# Beside the results of a run: what its worker is to do.
+PLANNED_RECIPE = "planned.yaml"
 
 
 class Run(NamedTuple):
@@ -37,14 +40,15 @@ def list_runs(study: Study, arms: Sequence[Arm], folder: Path) -> Iterator[Run]:
             yield Run(arm.name, seed, folder / arm.name / f"seed-{seed}")
 
 
+def plan_recipe(arm: Arm, seed: int) -> Recipe:
+    """The whole recipe of one run."""
+    return arm.recipe.model_copy(update={"seed": seed, "output_dir": None})
+
+
 def unscored_tasks(run: Run, study: Study) -> list[str]:
     """Names of the tasks whose summary is not there yet."""
     evaluations = RunLayout(run.folder).evaluations
-    return [
-        task.name
-        for task in study.tasks
-        if not EvaluationPaths.of(evaluations, task.name).summary.exists()
-    ]
+    return [task.name for task in study.tasks if not (evaluations / f"{task.name}.json").exists()]
 
 
 def read_status(run: Run, study: Study) -> Status:

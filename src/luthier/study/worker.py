@@ -24,10 +24,8 @@ from luthier.recipe.load_study import load_study
 from luthier.recipe.study import BASE_ARM, LoadedStudy
 from luthier.study.base import choose_base
 from luthier.study.data import test_sources
-from luthier.study.ledger import Run, unscored_tasks
+from luthier.study.ledger import PLANNED_RECIPE, Run, unscored_tasks
 from luthier.train.run import TrainOptions, train_recipe
-
-PLANNED_RECIPE = "planned.yaml"
 
 
 def run_one(folder: Path, run: Run, loaded: LoadedStudy, trust: bool) -> None:
