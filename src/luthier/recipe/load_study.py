@@ -16,6 +16,7 @@ from luthier.recipe.dialect import LEGACY
 from luthier.recipe.layer import Layer, Place
 from luthier.recipe.load import LoadedRecipe, recipe_of_layer, sorted_by_line
 from luthier.recipe.overrides import Override, apply_override, parse_overrides
+from luthier.recipe.schema import Recipe
 from luthier.recipe.study import LoadedStudy, Study
 from luthier.recipe.translate import (
     Translation,
@@ -111,7 +112,7 @@ class _Reader:
                 what = f"`{key}` is a key of recipes, not of studies."
                 mend = f"Move it into `base`, or into an arm: `arms: {{name: {{{key}: …}}}}`."
             else:
-                what, mend = unknown_key(key, STUDY_KEYS)
+                what, mend = unknown_key(key, STUDY_KEYS | Recipe.model_fields.keys())
             self.problems.append(self.layer.problem((key,), what, mend))
             del self.layer.values[key]
 
