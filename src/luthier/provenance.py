@@ -63,7 +63,12 @@ def find_git_revision() -> str | None:
 
 def _git(*arguments: str) -> str:
     return subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
+        # Without the lock: a run must not stand in the way of somebody's commit.
+        ["git", "--no-optional-locks", *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
     ).stdout.strip()
 
 

@@ -147,7 +147,7 @@ class _explained:
             raise ModelError(f"cannot load the model in {self.name}: {reason}") from error
         raise ModelError(
             f"no such model: {self.name}. It is neither a local folder nor a model that the hub "
-            f"gave ({reason}). Check the name, log in with `huggingface-cli login`, or use "
+            f"gave ({reason}). Check the name, log in with `hf auth login`, or use "
             "base_model: embedded."
         ) from error
 
