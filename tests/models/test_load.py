@@ -9,8 +9,12 @@ import torch
 from tiny_models import build_tokenizer, save_base_model
 
 from luthier.errors import ModelError
-from luthier.models.load import load_base_model, load_tokenizer, require_chat_template
-from luthier.train.build import grow_embeddings
+from luthier.models.load import (
+    grow_embeddings,
+    load_base_model,
+    load_tokenizer,
+    require_chat_template,
+)
 
 
 @pytest.mark.parametrize("family", ["qwen2", "gemma2", "gpt2"])

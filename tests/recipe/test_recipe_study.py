@@ -61,16 +61,6 @@ def read(tmp_path: Path):
     return read
 
 
-@pytest.fixture
-def mistakes(read):
-    def mistakes(text: str, *overrides: str) -> tuple[Problem, ...]:
-        with pytest.raises(RecipeError) as caught:
-            read(text, *overrides)
-        return caught.value.problems
-
-    return mistakes
-
-
 def only(problems: tuple[Problem, ...]) -> Problem:
     assert len(problems) == 1, [str(problem) for problem in problems]
     return problems[0]

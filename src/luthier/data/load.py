@@ -34,6 +34,15 @@ class LoadedExamples:
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def list_remarks(self, source: DatasetSource) -> list[str]:
+        """The notes, and what was skipped of `source`, as a user should read them."""
+        remarks = list(self.notes)
+        if self.skipped:
+            remarks.append(
+                f"{source.path}: {self.skipped} bad rows skipped; the first: {self.reasons[0]}"
+            )
+        return remarks
+
 
 def load_examples(
     source: DatasetSource, *, skip_bad_rows: bool = False, limit: int | None = None

@@ -16,10 +16,9 @@ from luthier.adapters import peft_format
 from luthier.adapters.load_adapter import load_adapter
 from luthier.errors import ModelError
 from luthier.files import RunLayout, read_json
-from luthier.models.load import load_base_model, load_tokenizer
+from luthier.models.load import grow_embeddings, load_base_model, load_tokenizer
 from luthier.models.packed import PackedModel
 from luthier.recipe.load import load_recipe
-from luthier.seeding import derive_seed, seed_everything
 
 
 @dataclass(frozen=True)
@@ -118,9 +117,7 @@ def load_model(
     causal = load_base_model(
         place.base, dtype=getattr(torch, precision), trust_remote_code=trust_remote_code
     )
-    if len(tokenizer) > causal.get_input_embeddings().num_embeddings:
-        seed_everything(derive_seed("new tokens"))
-        causal.resize_token_embeddings(len(tokenizer))
+    grow_embeddings(causal, len(tokenizer))
     if place.adapter is not None:
         load_adapter(causal, place.adapter, base_model=place.base)
     return EvaluatedModel(causal.eval().to(PartialState().device), tokenizer)

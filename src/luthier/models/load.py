@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
+from luthier.seeding import derive_seed, seed_everything
 
 EMBEDDED = "embedded"
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
@@ -114,6 +115,16 @@ def load_tokenizer(
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return LoadedTokenizer(tokenizer, added, tuple(notes))
+
+
+def grow_embeddings(causal: Any, tokens: int) -> None:
+    """Add rows for tokens that the tokenizer gained; the same rows on every load.
+
+    An adapter holds no embedding, so training and whoever loads its result must grow them alike.
+    """
+    if tokens > causal.get_input_embeddings().num_embeddings:
+        seed_everything(derive_seed("new tokens"))
+        causal.resize_token_embeddings(tokens)
 
 
 def require_chat_template(tokenizer: Any, name: str) -> None:

@@ -69,13 +69,8 @@ def test_sources(study: Study, folder: Path) -> dict[str, DatasetSource]:
 
 def _load(source: DatasetSource, rows: StudyRows) -> list[Example]:
     loaded: LoadedExamples = load_examples(source, skip_bad_rows=rows.skip_bad_rows)
-    for note in loaded.notes:
-        rows.say(f"note: {note}")
-    if loaded.skipped:
-        rows.say(
-            f"note: {source.path}: {loaded.skipped} bad rows skipped; the first: "
-            f"{loaded.reasons[0]}"
-        )
+    for remark in loaded.list_remarks(source):
+        rows.say(f"note: {remark}")
     return loaded.examples
 
 

@@ -32,12 +32,18 @@ class Run(NamedTuple):
         return self.arm if self.seed is None else f"{self.arm} seed {self.seed}"
 
 
+def locate_run(folder: Path, arm: str, seed: int | None) -> Run:
+    """The run of `arm` and `seed` in the study's folder; seed None is the untouched base model."""
+    place = folder / BASE_ARM if seed is None else folder / arm / f"seed-{seed}"
+    return Run(arm, seed, place)
+
+
 def list_runs(study: Study, arms: Sequence[Arm], folder: Path) -> Iterator[Run]:
     """The base model first, then every seed of every arm."""
-    yield Run(BASE_ARM, None, folder / BASE_ARM)
+    yield locate_run(folder, BASE_ARM, None)
     for arm in arms:
         for seed in study.seeds:
-            yield Run(arm.name, seed, folder / arm.name / f"seed-{seed}")
+            yield locate_run(folder, arm.name, seed)
 
 
 def plan_recipe(arm: Arm, seed: int) -> Recipe:

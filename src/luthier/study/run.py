@@ -18,6 +18,7 @@ from luthier.study.ledger import (
     Run,
     hold_alone,
     list_runs,
+    locate_run,
     plan_recipe,
     read_status,
 )
@@ -98,7 +99,7 @@ def write_planned_recipes(study: Study, arms: Sequence[Arm], folder: Path) -> No
     """Each run's recipe, with its seed and the study's rows, where its worker finds it."""
     for arm in arms:
         for seed in study.seeds:
-            place = make_directory(folder / arm.name / f"seed-{seed}")
+            place = make_directory(locate_run(folder, arm.name, seed).folder)
             write_text(place / PLANNED_RECIPE, dump_recipe(plan_recipe(arm, seed)))
 
 

@@ -21,10 +21,10 @@ from luthier.files import RunLayout, write_json
 from luthier.recipe.dataset import DatasetSource
 from luthier.recipe.load import load_recipe
 from luthier.recipe.load_study import load_study
-from luthier.recipe.study import BASE_ARM, LoadedStudy
+from luthier.recipe.study import LoadedStudy
 from luthier.study.base import choose_base
 from luthier.study.data import test_sources
-from luthier.study.ledger import PLANNED_RECIPE, Run, unscored_tasks
+from luthier.study.ledger import PLANNED_RECIPE, Run, locate_run, unscored_tasks
 from luthier.train.run import TrainOptions, train_recipe
 
 
@@ -32,7 +32,7 @@ def run_one(folder: Path, run: Run, loaded: LoadedStudy, trust: bool) -> None:
     """Train where there is something to train, then score what is not scored yet."""
     layout = RunLayout(run.folder)
     if run.seed is not None:
-        recipe = load_recipe(folder / run.arm / f"seed-{run.seed}" / PLANNED_RECIPE).recipe
+        recipe = load_recipe(run.folder / PLANNED_RECIPE).recipe
         train_recipe(
             recipe,
             run.folder,
@@ -115,10 +115,7 @@ def main() -> int:
     end_with_parent()
     folder: Path = options.folder
     loaded = load_study(folder / "study.yaml")
-    place = (
-        folder / BASE_ARM if options.seed is None else folder / options.arm / f"seed-{options.seed}"
-    )
-    run = Run(options.arm, options.seed, place)
+    run = locate_run(folder, options.arm, options.seed)
     try:
         run_one(folder, run, loaded, options.trust_remote_code)
     except LuthierError as error:

@@ -15,7 +15,7 @@ from luthier.adapters.lora import LoraSettings
 from luthier.data.batches import BatchPlan, PackedBatch, TokenizedExample, pack
 from luthier.device import Precision, flash_attention_available
 from luthier.errors import ModelError, TrainingError
-from luthier.models.load import load_base_model
+from luthier.models.load import grow_embeddings, load_base_model
 from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
 from luthier.objectives.sft import sum_sft_loss
@@ -23,7 +23,7 @@ from luthier.optim.adamw import OPTIMIZERS, AdamSettings
 from luthier.optim.groups import GroupSettings, build_groups
 from luthier.optim.schedules import Schedule
 from luthier.recipe.schema import Recipe
-from luthier.seeding import derive_seed, seed_everything
+from luthier.seeding import seed_everything
 from luthier.train.cadence import Cadence, choose_cadence
 from luthier.train.loop import LoopSettings
 from luthier.train.module import TrainedModule
@@ -87,13 +87,6 @@ def choose_weight_dtype(adapter: str | None, precision: Precision) -> torch.dtyp
     bfloat16 keeps 8 bits: a step of 1e-5 on a weight of 0.02 would be rounded away.
     """
     return getattr(torch, precision) if adapter else torch.float32
-
-
-def grow_embeddings(causal: Any, tokens: int) -> None:
-    """Add rows for tokens that the tokenizer gained; the same rows on every load."""
-    if tokens > causal.get_input_embeddings().num_embeddings:
-        seed_everything(derive_seed("new tokens"))
-        causal.resize_token_embeddings(tokens)
 
 
 def choose_attention(recipe: Recipe) -> tuple[str | None, tuple[str, ...]]:

@@ -75,11 +75,7 @@ def _read_parts(
     parts: list[_Part] = []
     for source in sources:
         loaded = load_examples(source, skip_bad_rows=skip_bad_rows)
-        notes += loaded.notes
-        if loaded.skipped:
-            notes.append(
-                f"{source.path}: {loaded.skipped} bad rows skipped; the first: {loaded.reasons[0]}"
-            )
+        notes += loaded.list_remarks(source)
         parts.append(_Part(source, loaded.examples))
     return parts
 
