@@ -13,7 +13,8 @@ from torch import Tensor
 from luthier.data.batches import TokenizedExample, pack
 from luthier.models.neftune import NeftuneNoise, draw_noise
 from luthier.models.packed import PackedModel
-from luthier.objectives.sft import sum_sft_loss
+from luthier.objectives.objective import StepTotals
+from luthier.objectives.sft import compute_sft_loss, sum_sft_loss
 from luthier.train.module import TrainedModule
 
 ALPHA, WIDTH = 5.0, 64
@@ -64,17 +65,18 @@ def test_noise_reaches_the_embeddings_in_training_and_not_in_evaluation() -> Non
 def test_training_draws_anew_and_the_seed_decides() -> None:
     model = build_model("qwen2")
     packed = PackedModel(model)
-    module = TrainedModule(packed, sum_sft_loss, NeftuneNoise(model, ALPHA))
+    module = TrainedModule(packed, compute_sft_loss, NeftuneNoise(model, ALPHA))
     ids = np.arange(3, 9, dtype=np.int32)
     batch = pack([TokenizedExample("x", ids, np.ones(6, dtype=bool))] * 2)
     with torch.no_grad():
         module.train()
         torch.manual_seed(1)
-        first, second = float(module(batch)), float(module(batch))
+        one = StepTotals(supervised_tokens=1, examples=1)
+        first, second = float(module(batch, one).loss), float(module(batch, one).loss)
         torch.manual_seed(1)
-        again = float(module(batch))
+        again = float(module(batch, one).loss)
         module.eval()
-        quiet = float(module(batch))
+        quiet = float(module(batch, one).loss)
     assert first == again
     assert first != second
     assert quiet == pytest.approx(float(sum_sft_loss(packed, batch).detach()))

@@ -18,9 +18,11 @@ from tiny_models import save_base_model
 
 from luthier.data.batches import PackedBatch
 from luthier.errors import DataError, LuthierError, ModelError, OutputError, TrainingError
+from luthier.objectives.objective import LossShare, StepTotals
 from luthier.train import loop
 from luthier.train.checkpoint import list_checkpoints
 from luthier.train.module import TrainedModule
+from luthier.train.validation import ValidationResult
 
 
 @contextlib.contextmanager
@@ -69,9 +71,9 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(
     forward = TrainedModule.forward
     steps = iter(range(100))
 
-    def poisoned(self: TrainedModule, batch: PackedBatch) -> torch.Tensor:
-        loss = forward(self, batch)
-        return loss * float("nan") if next(steps) == 3 else loss
+    def poisoned(self: TrainedModule, batch: PackedBatch, totals: StepTotals) -> LossShare:
+        share = forward(self, batch, totals)
+        return LossShare(share.loss * float("nan"), {}) if next(steps) == 3 else share
 
     monkeypatch.setattr(TrainedModule, "forward", poisoned)
     recipe = make_recipe(tiny_base, chat_file, **LORA, save_steps=1)
@@ -107,7 +109,7 @@ def test_weights_that_are_no_numbers_are_never_saved(
 def test_a_validation_loss_that_is_no_number_stops_the_run(
     tiny_base: Path, chat_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "compute_validation_loss", lambda *_: float("nan"))
+    monkeypatch.setattr(loop, "validate", lambda *_: ValidationResult(float("nan"), {}))
     recipe = make_recipe(
         tiny_base, chat_file, **LORA, val_set_size=4, eval_steps=2, early_stopping_patience=1
     )

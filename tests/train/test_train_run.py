@@ -20,6 +20,7 @@ from luthier.files import RunLayout
 from luthier.models.load import load_base_model
 from luthier.train import loop
 from luthier.train.checkpoint import list_checkpoints
+from luthier.train.validation import ValidationResult
 
 
 class Interrupted(Exception):
@@ -274,7 +275,7 @@ def test_early_stopping_ends_at_the_best_weights(
     usual = {**LORA, "val_set_size": 4, "lr_scheduler": "constant"}
     expected = train(make_recipe(tiny_base, chat_file, **usual, max_steps=best), tmp_path / "best")
     course = iter(val_losses)
-    monkeypatch.setattr(loop, "compute_validation_loss", lambda *_: next(course))
+    monkeypatch.setattr(loop, "validate", lambda *_: ValidationResult(next(course), {}))
     recipe = make_recipe(tiny_base, chat_file, **usual, eval_steps=1, early_stopping_patience=2)
     found = train(recipe, tmp_path / "stopped")
     assert read_done(tmp_path / "stopped")["steps"] == steps

@@ -25,6 +25,11 @@ class TokenizedExample(NamedTuple):
     loss_mask: np.ndarray  # (length,) bool: True where the token is supervised
 
     @property
+    def tokens(self) -> int:
+        """How many tokens it takes in a row."""
+        return len(self.input_ids)
+
+    @property
     def supervised_tokens(self) -> int:
         # The first token has no predecessor to predict it from.
         return int(self.loss_mask[1:].sum())

@@ -9,14 +9,16 @@ from torch.nn import functional
 from luthier.data.batches import PackedBatch
 from luthier.models.packed import PackedModel
 from luthier.objectives.cross_entropy import sum_linear_cross_entropy
+from luthier.objectives.objective import LossShare, StepTotals
+
+
+def compute_sft_loss(model: PackedModel, batch: PackedBatch, totals: StepTotals) -> LossShare:
+    """Mean negative log-likelihood in nats per supervised token of the optimizer step."""
+    return LossShare(sum_sft_loss(model, batch) / totals.supervised_tokens, {})
 
 
 def sum_sft_loss(model: PackedModel, batch: PackedBatch) -> Tensor:
-    """Sum of −log p(token) in nats over the batch's supervised tokens; a scalar.
-
-    The caller divides by the supervised tokens of the whole optimizer step, over all
-    micro-batches and processes: a mean of means would weigh short batches too much.
-    """
+    """Sum of −log p(token) in nats over the batch's supervised tokens; a scalar."""
     if model.head_is_plain:
         return sum_linear_cross_entropy(model.head, model.hidden_states(batch), batch.targets)
     logits_NV = model.logits(batch)

@@ -12,13 +12,14 @@ from luthier.adapters.attach_lora import LoraTargets, attach_lora
 from luthier.adapters.attached import AttachedAdapter
 from luthier.adapters.full import attach_full
 from luthier.adapters.lora import LoraSettings
-from luthier.data.batches import BatchPlan, PackedBatch, TokenizedExample, pack
+from luthier.data.batches import BatchPlan, TokenizedExample, pack
 from luthier.device import Precision, flash_attention_available
 from luthier.errors import ModelError, TrainingError
 from luthier.models.load import grow_embeddings, load_base_model
 from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
-from luthier.objectives.sft import sum_sft_loss
+from luthier.objectives.objective import count_totals
+from luthier.objectives.sft import compute_sft_loss
 from luthier.optim.adamw import OPTIMIZERS, AdamSettings
 from luthier.optim.groups import GroupSettings, build_groups
 from luthier.optim.schedules import Schedule
@@ -27,6 +28,7 @@ from luthier.seeding import seed_everything
 from luthier.train.cadence import Cadence, choose_cadence
 from luthier.train.loop import LoopSettings
 from luthier.train.module import TrainedModule
+from luthier.train.validation import ValidationData
 
 Attach = Callable[[Any, Recipe, torch.dtype], AttachedAdapter]
 
@@ -67,16 +69,16 @@ def build_model(
         causal.gradient_checkpointing_enable({"use_reentrant": False})
     alpha = recipe.neftune_noise_alpha
     noise = NeftuneNoise(causal, alpha) if alpha is not None else None
-    return BuiltModel(causal, TrainedModule(model, sum_sft_loss, noise), adapter, notes)
+    return BuiltModel(causal, TrainedModule(model, compute_sft_loss, noise), adapter, notes)
 
 
 def check_lengths(causal: Any, examples: list[TokenizedExample]) -> None:
     """Raise ModelError when an example is longer than the model can read."""
     limit = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(examples, key=lambda example: len(example.input_ids))
-    if limit is not None and len(longest.input_ids) > limit:
+    longest = max(examples, key=lambda example: example.tokens)
+    if limit is not None and longest.tokens > limit:
         raise ModelError(
-            f"example {longest.id} has {len(longest.input_ids)} tokens, the model reads at most "
+            f"example {longest.id} has {longest.tokens} tokens, the model reads at most "
             f"{limit}. Write sequence_len: {limit}, or less."
         )
 
@@ -140,7 +142,7 @@ def build_optimizer(recipe: Recipe, adapter: AttachedAdapter) -> torch.optim.Opt
 
 def build_plan(recipe: Recipe, examples: list[TokenizedExample], processes: int) -> BatchPlan:
     return BatchPlan(
-        [len(example.input_ids) for example in examples],
+        [example.tokens for example in examples],
         micro_batch_size=recipe.micro_batch_size,
         accumulation=recipe.gradient_accumulation_steps * processes,
         seed=recipe.seed,
@@ -181,11 +183,11 @@ def build_settings(recipe: Recipe, schedule: Schedule, steps_per_epoch: int) -> 
     )
 
 
-def build_validation(recipe: Recipe, examples: list[TokenizedExample]) -> list[PackedBatch]:
+def build_validation(recipe: Recipe, examples: list[TokenizedExample]) -> ValidationData | None:
     if not examples:
-        return []
+        return None
     plan = BatchPlan(
-        [len(example.input_ids) for example in examples],
+        [example.tokens for example in examples],
         micro_batch_size=recipe.eval_batch_size,
         accumulation=1,
         seed=0,
@@ -193,4 +195,5 @@ def build_validation(recipe: Recipe, examples: list[TokenizedExample]) -> list[P
         sample_packing=recipe.eval_sample_packing,
     )
     steps = range(plan.steps_per_epoch)
-    return [pack([examples[i] for i in plan.micro_batches_of_step(step)[0]]) for step in steps]
+    batches = [pack([examples[i] for i in plan.micro_batches_of_step(step)[0]]) for step in steps]
+    return ValidationData(batches, count_totals(examples))

@@ -7,23 +7,23 @@ technique needs at a certain moment it has hung on `adapter.refresh` or on the m
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from luthier.adapters.attached import AttachedAdapter
-from luthier.data.batches import BatchPlan, PackedBatch, TokenizedExample, pack
+from luthier.data.batches import BatchPlan
 from luthier.errors import TrainingError
+from luthier.objectives.objective import LOSS, add_share, count_totals
 from luthier.optim.schedules import Schedule
 from luthier.seeding import seed_step
 from luthier.train.cadence import Cadence
 from luthier.train.checkpoint import Checkpoints
 from luthier.train.progress import Recorder
 from luthier.train.state import LoopState, StepReport
-from luthier.train.validation import compute_validation_loss
+from luthier.train.validation import ValidationData, validate
 
 MEND = (
     "Lower learning_rate, add warmup_steps, or set max_grad_norm. The last good checkpoint is kept."
@@ -32,13 +32,14 @@ MEND = (
 
 class LoopParts(NamedTuple):
     accelerator: Any
-    module: Any  # batch → summed loss
+    module: Any  # batch, totals of the step → LossShare
     optimizer: Any
     adapter: AttachedAdapter
     schedule: Schedule
     plan: BatchPlan
-    examples: list[TokenizedExample]
-    validation: list[PackedBatch]
+    examples: Sequence[Any]
+    pack: Callable[[Sequence[Any]], Any]  # examples → one micro-batch
+    validation: ValidationData | None
 
 
 class LoopSettings(NamedTuple):
@@ -71,14 +72,16 @@ def run_loop(
         state = _count(state, report, clock.seconds())
         if settings.logging.due(state.step, total_steps):
             recorder.log_step(state, report)
-            state = replace(state, window_loss=0.0, window_steps=0)
-        if parts.validation and settings.evaluation.due(state.step, total_steps):
-            val_loss = compute_validation_loss(parts.accelerator, parts.module, parts.validation)
-            if not math.isfinite(val_loss):
-                raise TrainingError(f"step {state.step}: the validation loss is {val_loss}. {MEND}")
-            improved = val_loss < state.best_val_loss
-            state = _remember(state, val_loss, improved)
-            recorder.log_validation(state, val_loss)
+            state = replace(state, window_loss=0.0, window_figures={}, window_steps=0)
+        if parts.validation is not None and settings.evaluation.due(state.step, total_steps):
+            result = validate(parts.accelerator, parts.module, parts.validation)
+            if not math.isfinite(result.loss):
+                raise TrainingError(
+                    f"step {state.step}: the validation loss is {result.loss}. {MEND}"
+                )
+            improved = result.loss < state.best_val_loss
+            state = _remember(state, result.loss, improved)
+            recorder.log_validation(state, result)
             if improved and settings.patience is not None:
                 checkpoints.save_best(parts.adapter)
         if settings.saving.due(state.step, total_steps):
@@ -95,27 +98,30 @@ def take_step(parts: LoopParts, settings: LoopSettings, step: int) -> StepReport
     accelerator = parts.accelerator
     seed_step(settings.seed, step, accelerator.process_index)
     micro_batches = parts.plan.micro_batches_of_step(step)
-    supervised = sum(parts.examples[i].supervised_tokens for batch in micro_batches for i in batch)
+    examples = [parts.examples[i] for batch in micro_batches for i in batch]
+    totals = count_totals(examples)
     learning_rate = _set_learning_rate(parts.optimizer, parts.schedule.factor(step))
-    loss = torch.zeros((), device=accelerator.device)
+    sums: dict[str, Tensor] = {}
     for indices, counts in _own_share(micro_batches, accelerator):
-        batch = pack([parts.examples[i] for i in indices]).to(accelerator.device)
+        batch = parts.pack([parts.examples[i] for i in indices]).to(accelerator.device)
+        share = parts.module(batch, totals)
         # Gradients are averaged over processes, the loss is to be summed over them.
-        part = parts.module(batch) * (accelerator.num_processes * counts / supervised)
-        accelerator.backward(part)
-        loss += part.detach().to(loss.dtype)
-    mean_loss = float(accelerator.reduce(loss, "mean"))
+        accelerator.backward(share.loss * (accelerator.num_processes * counts))
+        add_share(sums, share, counts)
+    figures = {name: float(accelerator.reduce(value, "sum")) for name, value in sums.items()}
+    loss = figures.pop(LOSS)
     gradient_norm = _clip(parts, settings.max_grad_norm)
-    if not (math.isfinite(mean_loss) and math.isfinite(gradient_norm)):
+    if not (math.isfinite(loss) and math.isfinite(gradient_norm)):
         raise TrainingError(
-            f"step {step + 1}: the loss is {mean_loss} and the gradient norm {gradient_norm}, no "
+            f"step {step + 1}: the loss is {loss} and the gradient norm {gradient_norm}, no "
             f"longer numbers. {MEND}"
         )
     parts.optimizer.step()
     parts.optimizer.zero_grad(set_to_none=True)
     parts.adapter.refresh()
-    tokens = sum(len(parts.examples[i].input_ids) for batch in micro_batches for i in batch)
-    return StepReport(mean_loss, learning_rate, gradient_norm, tokens, supervised)
+    tokens = sum(example.tokens for example in examples)
+    supervised = totals.supervised_tokens
+    return StepReport(loss, learning_rate, gradient_norm, tokens, supervised, figures)
 
 
 def _own_share(
@@ -134,8 +140,9 @@ def _own_share(
 
 def rehearse(parts: LoopParts) -> None:
     """Run the longest micro-batch once, so that memory runs out now and not after an hour."""
-    batch = pack([parts.examples[i] for i in parts.plan.longest_micro_batch()])
-    parts.accelerator.backward(parts.module(batch.to(parts.accelerator.device)) * 0.0)
+    examples = [parts.examples[i] for i in parts.plan.longest_micro_batch()]
+    batch = parts.pack(examples).to(parts.accelerator.device)
+    parts.accelerator.backward(parts.module(batch, count_totals(examples)).loss * 0.0)
     parts.optimizer.zero_grad(set_to_none=True)
 
 
@@ -161,6 +168,10 @@ def _count(state: LoopState, report: StepReport, seconds: float) -> LoopState:
         supervised_tokens=state.supervised_tokens + report.supervised_tokens,
         seconds=seconds,
         window_loss=state.window_loss + report.loss,
+        window_figures={
+            name: state.window_figures.get(name, 0.0) + value
+            for name, value in report.figures.items()
+        },
         window_steps=state.window_steps + 1,
         last_loss=report.loss,
     )

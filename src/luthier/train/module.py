@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from luthier.data.batches import PackedBatch
 from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
+from luthier.objectives.objective import LossShare, Objective, StepTotals
 
 
 class TrainedModule(nn.Module):
-    """batch → the objective's summed loss."""
+    """batch and the step's totals → the batch's share of the loss."""
 
     def __init__(
         self,
         model: PackedModel,
-        sum_loss: Callable[[PackedModel, PackedBatch], Tensor],
+        objective: Objective,
         noise: NeftuneNoise | None,
     ) -> None:
         super().__init__()
         self.model = model
-        self._sum_loss = sum_loss
+        self._objective = objective
         self._noise = noise
 
-    def forward(self, batch: PackedBatch) -> Tensor:
+    def forward(self, batch: Any, totals: StepTotals) -> LossShare:
         if self._noise is not None:
             self._noise.lengths = batch.lengths
-        return self._sum_loss(self.model, batch)
+        return self._objective(self.model, batch, totals)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from luthier.files import explained_output_errors, read_json_lines, write_json_lines
 from luthier.train.state import LoopState, StepReport
+from luthier.train.validation import ValidationResult
 
 
 class Clock:
@@ -73,11 +74,13 @@ class Recorder:
         rate = (state.tokens - tokens) / max(state.seconds - seconds, 1e-9)
         self._since = (state.tokens, state.seconds)
         loss = state.window_loss / state.window_steps
+        figures = {key: value / state.window_steps for key, value in state.window_figures.items()}
         self._write(
             {
                 "step": state.step,
                 "epoch": state.step / self._steps_per_epoch,
                 "loss": loss,
+                **figures,
                 "learning_rate": report.learning_rate,
                 "grad_norm": report.gradient_norm,
                 "tokens": state.tokens,
@@ -93,9 +96,10 @@ class Recorder:
                 highlight=False,
             )
 
-    def log_validation(self, state: LoopState, val_loss: float) -> None:
+    def log_validation(self, state: LoopState, result: ValidationResult) -> None:
         epoch = state.step / self._steps_per_epoch
-        self._write({"step": state.step, "epoch": epoch, "val_loss": val_loss})
+        figures = {f"val_{key}": value for key, value in result.figures.items()}
+        self._write({"step": state.step, "epoch": epoch, "val_loss": result.loss, **figures})
 
     def _write(self, values: dict[str, float]) -> None:
         if not self._active:

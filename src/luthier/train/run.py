@@ -12,6 +12,7 @@ from rich.console import Console
 
 from luthier import device
 from luthier.adapters.attached import AttachedAdapter
+from luthier.data.batches import pack
 from luthier.files import RunLayout
 from luthier.models.load import load_tokenizer
 from luthier.recipe.load import normalised
@@ -111,7 +112,7 @@ def build_parts(
     module.train()
     parts = LoopParts(
         accelerator, module, optimizer, built.adapter, schedule, plan, data.training,
-        build_validation(recipe, data.validation),
+        pack, build_validation(recipe, data.validation),
     )  # fmt: skip
     return parts, settings
 

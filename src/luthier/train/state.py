@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -13,6 +13,7 @@ class StepReport(NamedTuple):
     gradient_norm: float  # before clipping
     tokens: int
     supervised_tokens: int
+    figures: dict[str, float]  # what the objective tells beside the loss
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class LoopState:
     supervised_tokens: int = 0
     seconds: float = 0.0
     window_loss: float = 0.0  # summed since the last logged step
+    window_figures: dict[str, float] = field(default_factory=dict[str, float])
     window_steps: int = 0
     last_loss: float = math.nan
     best_val_loss: float = math.inf

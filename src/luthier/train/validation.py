@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from luthier.data.batches import PackedBatch
+from luthier.objectives.objective import LOSS, StepTotals, add_share
+
+
+class ValidationData(NamedTuple):
+    """Held-out batches, and what their loss is a mean over."""
+
+    batches: list[Any]
+    totals: StepTotals
+
+
+class ValidationResult(NamedTuple):
+    loss: float
+    figures: dict[str, float]  # what the objective tells beside the loss
 
 
 @torch.no_grad()
-def compute_validation_loss(accelerator: Any, module: Any, batches: list[PackedBatch]) -> float:
-    """Mean negative log-likelihood in nats per supervised token over all of `batches`."""
+def validate(accelerator: Any, module: Any, data: ValidationData) -> ValidationResult:
+    """The objective's loss and figures over all of `data`, as if it were one batch."""
     module.eval()
-    # Processes may hold unequal numbers of batches: none may wait for another in its forward pass.
     alone = accelerator.unwrap_model(module)
-    loss, tokens = 0.0, 0
-    for batch in batches[accelerator.process_index :: accelerator.num_processes]:
-        loss += float(alone(batch.to(accelerator.device)))
-        tokens += len(batch.targets)
+    sums: dict[str, Tensor] = {}
+    for number in range(0, len(data.batches), accelerator.num_processes):
+        # One that has nothing left repeats the first batch with weight zero.
+        place = number + accelerator.process_index
+        counts = place < len(data.batches)
+        batch = data.batches[place if counts else 0].to(accelerator.device)
+        add_share(sums, alone(batch, data.totals), counts)
     module.train()
-    if accelerator.num_processes > 1:
-        total = torch.tensor([loss, tokens], device=accelerator.device, dtype=torch.float64)
-        loss, tokens = accelerator.reduce(total, "sum").tolist()
-    return loss / tokens
+    figures = {name: float(accelerator.reduce(value, "sum")) for name, value in sums.items()}
+    return ValidationResult(figures.pop(LOSS), figures)
