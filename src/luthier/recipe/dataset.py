@@ -30,7 +30,13 @@ RowFormat = Literal[
     "alpaca",
     "completion",
     "classification",
+    "preference",
+    "hh_rlhf",
+    "ranking",
 ]
+
+# The formats of a preference pair: what `rl` trains on, and nothing else does.
+PREFERENCE_FORMATS: frozenset[RowFormat] = frozenset({"preference", "hh_rlhf", "ranking"})
 
 SUFFIXES: Mapping[str, FileKind] = {
     ".json": "json",
@@ -161,7 +167,8 @@ class DatasetSource(BaseModel):
     type: RowFormat | InstructFormat = Field(
         default="chat_template",
         description="How a row is read: a named format, or a mapping with the fields of a custom "
-        "instruct format. `messages` and `sharegpt` are read like `chat_template`.",
+        "instruct format. `messages` and `sharegpt` are read like `chat_template`; `preference`, "
+        "`hh_rlhf` and `ranking` are pairs for `rl`.",
     )
     conversation: Annotated[Literal["chatml", ""], Expects("`chatml`")] | None = Field(
         default=None, description="Legacy conversation name; the chat template decides."
@@ -173,6 +180,17 @@ class DatasetSource(BaseModel):
         default=None,
         description="Field that holds the list of messages; `messages` or `conversations` "
         "when absent.",
+    )
+    field_prompt: Text | None = Field(
+        default=None,
+        description="Column of the prompt of a `preference` row: a text or a list of messages; "
+        "`prompt` when absent, or the usual other names.",
+    )
+    field_chosen: Text | None = Field(
+        default=None, description="Column of the preferred answer of a pair; `chosen` when absent."
+    )
+    field_rejected: Text | None = Field(
+        default=None, description="Column of the other answer of a pair; `rejected` when absent."
     )
     message_property_mappings: TextMapping | None = Field(
         default=None, description="Which field of a message is its `role` and which its `content`."
@@ -217,6 +235,11 @@ class DatasetSource(BaseModel):
         description="Leave the values out of the generated prompts, so that the model must "
         "compute them.",
     )
+
+    @property
+    def holds_pairs(self) -> bool:
+        """Whether a row is a prompt with a preferred and a rejected answer."""
+        return self.type in PREFERENCE_FORMATS
 
     @property
     def file_kind(self) -> FileKind | None:

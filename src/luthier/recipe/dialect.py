@@ -1,7 +1,7 @@
 """The dialect as tables: keys that have a new name, that are not yet here, or are refused.
 
 A recipe is the flat YAML that Axolotl users already have. Every key is honoured or answered by
-name. A key of `NOT_YET` or `REFUSED` whose value asks for nothing (`load_in_4bit: false`) passes
+name. A key of `NOT_YET` or `REFUSED` whose value asks for nothing (`push_to_hub: false`) passes
 silently.
 """
 
@@ -24,14 +24,19 @@ LEGACY: Mapping[str, str] = {
 
 # Key → old value → today's value; accepted with a note.
 LEGACY_VALUES: Mapping[str, Mapping[str, str]] = {
-    "optimizer": {"adamw_hf": "adamw_torch", "adamw": "adamw_torch"},
+    "optimizer": {
+        "adamw_hf": "adamw_torch",
+        "adamw": "adamw_torch",
+        "adamw_8bit": "adamw_bnb_8bit",
+    },
+    "bnb_4bit_compute_dtype": {
+        **dict.fromkeys(("bf16", "torch.bfloat16"), "bfloat16"),
+        **dict.fromkeys(("fp32", "torch.float32"), "float32"),
+    },
     "lr_scheduler": {"constant_with_warmup": "constant"},
     "chat_template": {"tokenizer_default_fallback_chatml": "tokenizer_default"},
 }
 
-_QUANTISATION = "quantised base models"
-_GALORE = "GaLore"
-_RELORA = "ReLoRA"
 _PREFERENCES = "preference training"
 _DEVICES = "training on several devices"
 _HUB = "publishing to the hub"
@@ -40,70 +45,6 @@ _HUB = "publishing to the hub"
 NOT_YET: Mapping[str, str] = {
     **dict.fromkeys(
         (
-            "load_in_4bit",
-            "load_in_8bit",
-            "bnb_4bit_compute_dtype",
-            "bnb_4bit_quant_type",
-            "bnb_4bit_use_double_quant",
-            "bnb_4bit_quant_storage",
-            "bnb_config_kwargs",
-            "loftq_config",
-            "gptq",
-            "gptq_disable_exllama",
-            "qat",
-            "quantization",
-        ),
-        _QUANTISATION,
-    ),
-    **dict.fromkeys(
-        (
-            "galore_rank",
-            "galore_update_proj_gap",
-            "galore_scale",
-            "galore_proj_type",
-            "galore_target_modules",
-            "optim_args",
-            "optim_target_modules",
-        ),
-        _GALORE,
-    ),
-    **dict.fromkeys(
-        (
-            "relora",
-            "relora_iterations",
-            "relora_prune_method",
-            "relora_prune_ratio",
-            "relora_cpu_offload",
-            "jagged_restart_steps",
-            "jagged_restart_warmup_steps",
-            "jagged_restart_anneal_steps",
-        ),
-        _RELORA,
-    ),
-    **dict.fromkeys(
-        (
-            "rl",
-            "rl_beta",
-            "dpo_beta",
-            "dpo_label_smoothing",
-            "dpo_norm_loss",
-            "dpo_use_weighting",
-            "orpo_alpha",
-            "simpo_gamma",
-            "cpo_alpha",
-            "kto_desirable_weight",
-            "kto_undesirable_weight",
-            "rpo_alpha",
-            "precompute_ref_log_probs",
-            "reward_model",
-            "process_reward_model",
-            "trl",
-        ),
-        _PREFERENCES,
-    ),
-    **dict.fromkeys(
-        (
-            "deepspeed",
             "fsdp",
             "fsdp_version",
             "fsdp_config",
@@ -135,37 +76,6 @@ NOT_YET: Mapping[str, str] = {
     ),
 }
 
-# Key → value → the technique it belongs to.
-NOT_YET_VALUES: Mapping[str, Mapping[str, str]] = {
-    "adapter": {"qlora": _QUANTISATION},
-    "optimizer": {
-        **dict.fromkeys(
-            (
-                "galore_adamw",
-                "galore_adamw_8bit",
-                "galore_adafactor",
-                "galore_adamw_layerwise",
-                "galore_adamw_8bit_layerwise",
-                "galore_adafactor_layerwise",
-            ),
-            _GALORE,
-        ),
-        **dict.fromkeys(
-            (
-                "adamw_bnb_8bit",
-                "adamw_8bit",
-                "paged_adamw_8bit",
-                "paged_adamw_32bit",
-                "adamw_torch_8bit",
-                "adamw_torch_4bit",
-                "ao_adamw_8bit",
-                "ao_adamw_4bit",
-            ),
-            "8-bit and paged optimizers",
-        ),
-    },
-}
-
 
 class Refused(NamedTuple):
     """Why a well-known key is not taken, and what to write instead.
@@ -187,6 +97,56 @@ def _renamed(name: str) -> Refused:
     """A key of another tool; its value may mean something else there, so it is not taken over."""
     return Refused("it belongs to another tool.", f"Write `{name}`.", empty_passes=False)
 
+
+_NO_QUANTISED_FILES = Refused(
+    "bases quantised beforehand by this method are not offered.",
+    "Name the unquantised model in `base_model` and write `load_in_4bit: true`.",
+)
+_NO_QUANTISED_TRAINING = Refused(
+    "quantisation-aware training is not offered.",
+    "Use `adapter: qlora` with `load_in_4bit: true`.",
+)
+_OTHER_PREFERENCES = Refused(
+    "this preference method is not offered.", "Use `rl: dpo`, `ipo`, `simpo` or `orpo`."
+)
+_DPO_VARIANT = Refused("this variant of DPO is not offered.", "Leave it out.")
+_ROLLOUTS = Refused(
+    "training with rewards or generated answers is not offered.",
+    "Use preference pairs: `rl: dpo` or `rl: orpo`.",
+)
+_LAYERWISE = "updates layer by layer cannot accumulate gradients."
+_PAGED = "optimizer state is not paged."
+_TORCHAO = "8-bit moments come from bitsandbytes only."
+_FLOAT16 = Refused("float16 loses small gradients.", "Write `bnb_4bit_compute_dtype: bfloat16`.")
+
+
+def _use(name: str, why: str) -> Refused:
+    return Refused(why, f"Write `optimizer: {name}`.")
+
+
+# Key → well-known value → why it is not taken.
+REFUSED_VALUES: Mapping[str, Mapping[str, Refused]] = {
+    "optimizer": {
+        "galore_adamw_layerwise": _use("galore_adamw", _LAYERWISE),
+        "galore_adamw_8bit_layerwise": _use("galore_adamw_8bit", _LAYERWISE),
+        "galore_adafactor_layerwise": _use("galore_adamw", _LAYERWISE),
+        "galore_adafactor": _use("galore_adamw_8bit", "GaLore works on AdamW."),
+        "apollo_adamw_layerwise": _use("apollo_adamw", _LAYERWISE),
+        "paged_adamw_8bit": _use("adamw_bnb_8bit", _PAGED),
+        "paged_adamw_32bit": _use("adamw_torch_fused", _PAGED),
+        "paged_adamw": _use("adamw_torch_fused", _PAGED),
+        "ao_adamw_8bit": _use("adamw_bnb_8bit", _TORCHAO),
+        "ao_adamw_4bit": _use("adamw_bnb_8bit", _TORCHAO),
+        "ao_adamw_fp8": _use("adamw_bnb_8bit", _TORCHAO),
+        "adamw_torch_8bit": _use("adamw_bnb_8bit", _TORCHAO),
+        "adamw_torch_4bit": _use("adamw_bnb_8bit", _TORCHAO),
+    },
+    "bnb_4bit_compute_dtype": dict.fromkeys(("float16", "fp16", "half", "torch.float16"), _FLOAT16),
+    "rl": {
+        **dict.fromkeys(("kto", "cpo", "bco", "rpo"), _OTHER_PREFERENCES),
+        **dict.fromkeys(("grpo", "gdpo", "gspo", "ppo", "rloo", "ebft"), _ROLLOUTS),
+    },
+}
 
 _FIXED_CADENCE = Refused(
     "the cadence is given in numbers.",
@@ -253,6 +213,33 @@ REFUSED: Mapping[str, Refused] = {
     "peft": Refused("nested adapter settings are not read.", "Write the flat keys, `lora_r` …"),
     "peft_init_lora_weights": Refused("B starts at zero, A at random.", "Leave it out.", (True,)),
     "unfrozen_parameters": _TRUNK,
+    "bnb_4bit_quant_storage": Refused(
+        "4-bit weights are stored as bytes.", "Leave it out.", allowed=("uint8",)
+    ),
+    "bnb_config_kwargs": Refused(
+        "nested settings are not read.", "Write the flat keys, `bnb_4bit_quant_type` …"
+    ),
+    "loftq_config": Refused("B starts at zero, A at random.", "Leave it out."),
+    "gptq": _NO_QUANTISED_FILES,
+    "gptq_disable_exllama": _NO_QUANTISED_FILES,
+    "qat": _NO_QUANTISED_TRAINING,
+    "quantization": _NO_QUANTISED_TRAINING,
+    "relora_cpu_offload": Refused(
+        "a restart merges where the weights are.", "Leave it out.", allowed=(False,)
+    ),
+    "dpo_norm_loss": _DPO_VARIANT,
+    "dpo_use_weighting": _DPO_VARIANT,
+    "dpo_use_logits_to_keep": Refused(
+        "logits are computed where a label is, always.", "Leave it out.", allowed=(True,)
+    ),
+    "dpo_padding_free": Refused("batches carry no padding.", "Leave it out.", allowed=(True,)),
+    "rpo_alpha": _DPO_VARIANT,
+    "cpo_alpha": _OTHER_PREFERENCES,
+    "kto_desirable_weight": _OTHER_PREFERENCES,
+    "kto_undesirable_weight": _OTHER_PREFERENCES,
+    "reward_model": _ROLLOUTS,
+    "process_reward_model": _ROLLOUTS,
+    "trl": _ROLLOUTS,
     "shuffle_merged_datasets": Refused(
         "training data is always shuffled by `seed`.", "Leave it out.", (True,), False
     ),
@@ -464,9 +451,30 @@ REFUSED: Mapping[str, Refused] = {
 
 # Keys inside `datasets` and `test_datasets`.
 DATASET_LEGACY: Mapping[str, str] = {"train_on_split": "split"}
+# Axolotl names a preference type by the template and by the columns of one data set each.
+DATASET_LEGACY_VALUES: Mapping[str, Mapping[str, str]] = {
+    "type": dict.fromkeys(
+        (
+            "chat_template.default",
+            "chat_template.argilla",
+            "chat_template.argilla_chat",
+            "chatml.argilla",
+            "chatml.argilla_chat",
+            "chatml.icr",
+            "chatml.intel",
+            "chatml.prompt_pairs",
+            "chatml.ultra",
+            "llama3.argilla",
+            "llama3.argilla_chat",
+            "llama3.icr",
+            "llama3.intel",
+            "llama3.prompt_pairs",
+            "llama3.ultra",
+        ),
+        "preference",
+    )
+}
 DATASET_NOT_YET: Mapping[str, str] = {
-    "field_chosen": _PREFERENCES,
-    "field_rejected": _PREFERENCES,
     "field_tools": "tool calls",
     "field_thinking": "reasoning traces",
     "template_thinking_key": "reasoning traces",
