@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from luthier.recipe import dialect
 from luthier.recipe.dataset import DatasetSource, InstructFormat
 from luthier.recipe.kinds import phrase_of
-from luthier.recipe.schema import SECTIONS, Recipe
+from luthier.recipe.schema import SECTIONS
 from luthier.recipe.study import Sample, Study, TaskSpec
 
 DESTINATION = Path(__file__).parent.parent / "docs" / "recipe-keys.md"
@@ -66,15 +66,9 @@ def write_docs() -> str:
 
 
 def _recipe_tables() -> Iterator[str]:
-    titles = {key: title for title, key in SECTIONS.items()}
-    title = ""
-    rows: dict[str, list[tuple[str, FieldInfo]]] = {}
-    for name, field in Recipe.model_fields.items():
-        title = titles.get(name, title)
-        rows.setdefault(title, []).append((name, field))
-    for title, fields in rows.items():
+    for title, part in SECTIONS.items():
         yield f"## {title}\n"
-        yield _rows(fields)
+        yield _table(part)
 
 
 def _table(model: type[BaseModel]) -> str:
@@ -115,8 +109,6 @@ def _renames() -> str:
 
 def _not_yet() -> str:
     named: list[tuple[str, str]] = [(why, f"`{key}`") for key, why in dialect.NOT_YET.items()]
-    for key, values in dialect.NOT_YET_VALUES.items():
-        named += [(why, f"`{key}: {value}`") for value, why in values.items()]
     named += [(why, f"`datasets[].{key}`") for key, why in dialect.DATASET_NOT_YET.items()]
     by_technique: dict[str, list[str]] = {}
     for why, key in named:
@@ -128,6 +120,11 @@ def _refused() -> str:
     lines = ["| key | why | instead |", "|---|---|---|"]
     everything: Mapping[str, dialect.Refused] = {
         **dialect.REFUSED,
+        **{
+            f"{key}: {value}": item
+            for key, values in dialect.REFUSED_VALUES.items()
+            for value, item in values.items()
+        },
         **{f"datasets[].{key}": item for key, item in dialect.DATASET_REFUSED.items()},
     }
     for reason, group in groupby(everything.items(), key=lambda item: item[1]):

@@ -37,7 +37,6 @@ LEGACY_VALUES: Mapping[str, Mapping[str, str]] = {
     "chat_template": {"tokenizer_default_fallback_chatml": "tokenizer_default"},
 }
 
-_PREFERENCES = "preference training"
 _DEVICES = "training on several devices"
 _HUB = "publishing to the hub"
 
@@ -433,7 +432,7 @@ REFUSED: Mapping[str, Refused] = {
     "run_name": Refused("the folder names the run.", "Use `--output`, or `wandb_name`."),
     "logging_dir": Refused("everything lies in the run's folder.", "Leave it out."),
     "overwrite_output_dir": Refused("a run is never overwritten.", "Choose another `--output`."),
-    "stage": Refused("training is supervised.", "Leave it out.", ("sft",)),
+    "stage": Refused("the method has a key of its own.", "Leave it out, or write `rl`.", ("sft",)),
     "do_train": Refused("`luthier train` trains.", "Leave it out.", (True,)),
     "do_eval": Refused("`val_set_size` decides.", "Leave it out.", (True,)),
     "max_samples": Refused("rows are not cut off here.", "In a study, use `sample: {train: N}`."),
@@ -448,6 +447,12 @@ REFUSED: Mapping[str, Refused] = {
     "data_seed": Refused("one seed drives every generator.", "Use `seed`."),
     "full_determinism": Refused("runs repeat on one machine anyway.", "Leave it out.", (True,)),
 }
+
+# Keys for which `false` and empty text mean that they are absent.
+OFF_VALUES = frozenset({"rl", "deepspeed", "relora_iterations", "jagged_restart_steps"})
+
+# Keys of transformers that set keys of the chosen optimizer; `optim_args` unfolds them.
+UNFOLDED = ("optim_args", "optim_target_modules")
 
 # Keys inside `datasets` and `test_datasets`.
 DATASET_LEGACY: Mapping[str, str] = {"train_on_split": "split"}

@@ -92,6 +92,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER, Expects("a whole number fro
 Positive = Annotated[float, Field(gt=0), FINITE, NUMBER, Expects("a number above 0")]
 PositiveOrZero = Annotated[float, Field(ge=0), FINITE, NUMBER, Expects("a number of at least 0")]
 Share = Annotated[float, Field(ge=0, le=1), NUMBER, Expects("a number from 0 to 1")]
+ShareAboveZero = Annotated[
+    float, Field(gt=0, le=1), NUMBER, Expects("a number above 0 and of at most 1")
+]
+ShareBelowHalf = Annotated[
+    float, Field(ge=0, lt=0.5), NUMBER, Expects("a number of at least 0 and below 0.5")
+]
 ShareBelowOne = Annotated[
     float, Field(ge=0, lt=1), NUMBER, Expects("a number of at least 0 and below 1")
 ]

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from luthier.recipe.dataset import ColumnName, DatasetSource, placeholders
+from luthier.recipe.keys.run import TRACKERS
 from luthier.recipe.kinds import asks_for_nothing
-from luthier.recipe.schema import TRACKERS, Recipe
+from luthier.recipe.schema import Recipe
 
 
 class Mistake(NamedTuple):

@@ -43,26 +43,26 @@ class _Tables(NamedTuple):
     legacy: Mapping[str, str]
     legacy_values: Mapping[str, Mapping[str, str]]
     not_yet: Mapping[str, str]
-    not_yet_values: Mapping[str, Mapping[str, str]]
     refused: Mapping[str, dialect.Refused]
+    refused_values: Mapping[str, Mapping[str, dialect.Refused]]
 
 
-RECIPE_KEYS = frozenset(Recipe.model_fields)
+RECIPE_KEYS = frozenset({*Recipe.model_fields, *dialect.UNFOLDED})
 _RECIPE = _Tables(
     RECIPE_KEYS,
     dialect.LEGACY,
     dialect.LEGACY_VALUES,
     dialect.NOT_YET,
-    dialect.NOT_YET_VALUES,
     dialect.REFUSED,
+    dialect.REFUSED_VALUES,
 )
 _DATASET = _Tables(
     frozenset(DatasetSource.model_fields),
     {**dialect.DATASET_LEGACY, **dict.fromkeys(_MESSAGE_FIELDS, "message_property_mappings")},
     {},
     dialect.DATASET_NOT_YET,
-    {},
     dialect.DATASET_REFUSED,
+    {},
 )
 _INSTRUCT = _Tables(frozenset(InstructFormat.model_fields), {}, {}, {}, {}, {})
 
@@ -87,6 +87,11 @@ def translate_recipe(layer: Layer) -> Translation:
     """A recipe's layer in today's names; `null` values stay, since an arm may unset a key."""
     work = _Work(layer.copy())
     layer = work.layer
+    if not asks_for_nothing(layer.values.get("relora_steps")) and "relora" not in layer.values:
+        # Before `relora` existed, its steps alone turned it on.
+        layer.values["relora"] = True
+        layer.places[("relora",)] = layer.place(("relora_steps",))
+        work.notes.append("`relora_steps` without `relora` is read as `relora: true` too.")
     if layer.values.get("chat_template") == "jinja" and "chat_template_jinja" in layer.values:
         # Axolotl splits a Jinja template over two keys.
         del layer.values["chat_template"]
@@ -131,7 +136,7 @@ class _Work:
                 self._add((*path, key), what, f"Remove `{key}`.", name)
             elif name in tables.known:
                 if name != key:
-                    self._rename(path, key, name)
+                    self._rename(path, key, name, noted=value is not None)
                 kept[name] = self._value((*path, name), value, tables)
             else:
                 self._answer((*path, key), key, value, tables)
@@ -159,23 +164,28 @@ class _Work:
                 mapped.setdefault(_MESSAGE_FIELDS[key], value[key])
         return {**rest, "message_property_mappings": mapped} if mapped else rest
 
-    def _rename(self, path: KeyPath, key: str, name: str, inside: str = "") -> None:
+    def _rename(
+        self, path: KeyPath, key: str, name: str, inside: str = "", *, noted: bool = True
+    ) -> None:
         place = self.layer.place((*path, key))
         self.layer.places.setdefault((*path, name), place)
-        self.notes.append(f"`{key}` is now `{name}{inside}`.")
+        if noted:
+            self.notes.append(f"`{key}` is now `{name}{inside}`.")
 
     def _value(self, path: KeyPath, value: Any, tables: _Tables) -> Any:
         key = str(path[-1])
+        if key in dialect.OFF_VALUES and tables is _RECIPE and asks_for_nothing(value):
+            return None
         if not isinstance(value, str):
             return value
         today = tables.legacy_values.get(key, {}).get(value)
         if today is not None:
             self.notes.append(f"`{key}: {value}` is now `{key}: {today}`.")
             return today
-        technique = tables.not_yet_values.get(key, {}).get(value)
-        if technique is not None:
-            what = f"`{key}: {value}` is not yet available: this version has no {technique}."
-            self._add(path, what, _not_yet_mend(tables, key), key)
+        refused = tables.refused_values.get(key, {}).get(value)
+        if refused is not None:
+            what = f"`{key}: {value}` is not taken: {refused.why}"
+            self._add(path, what, refused.mend, key)
             return None
         return value
 
@@ -203,12 +213,6 @@ class _Work:
     def _add(self, path: KeyPath, what: str, mend: str, name: str) -> None:
         self.problems.append(self.layer.problem(path, what, mend))
         self.answered.add(name if len(path) == 1 else str(path[0]))
-
-
-def _not_yet_mend(tables: _Tables, key: str) -> str:
-    if key == "adapter":
-        return "Write `adapter: lora`."
-    return f"Write `{key}: {Recipe.model_fields[key].default}`."
 
 
 def _today(name: str) -> str:
