@@ -1,4 +1,4 @@
-"""What a row of data becomes: a conversation, a raw text or a labelled item."""
+"""What a row of data becomes: a conversation, a raw text, a labelled item or a pair."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Example:
     Attributes:
         id: unique within its data; the row's own `id`, else the row's 1-based number.
         messages: the conversation; empty for raw text.
+        rejected: of a preference pair, the answer to prefer the last of `messages` to, else None.
         text: raw text to continue, all of it supervised; None for a conversation.
         label: the right label word of a classification row, else None.
         labels: every label word that the task knows, in order.
@@ -38,6 +39,7 @@ class Example:
 
     id: str
     messages: tuple[Message, ...]
+    rejected: Message | None = None
     text: str | None = None
     label: str | None = None
     labels: tuple[str, ...] = ()

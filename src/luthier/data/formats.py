@@ -5,15 +5,23 @@ A format takes the row (its columns already under the recipe's names) and the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import PurePath
-from typing import Any, cast
+from typing import cast
 
 from luthier.data.columns import fill_template
-from luthier.data.conversations import MessageReading, read_messages
+from luthier.data.conversations import read_messages
 from luthier.data.examples import Example, Message
-from luthier.data.rows import Row, describe
+from luthier.data.pair_formats import PAIR_FORMATS
+from luthier.data.row_turns import (
+    make_turn,
+    message_reading,
+    name_row,
+    read_history,
+    read_truth,
+    system_turn,
+)
+from luthier.data.rows import Row
 from luthier.recipe.dataset import DatasetSource, InstructFormat
 
 RowReader = Callable[[Row, DatasetSource], Example]
@@ -28,9 +36,9 @@ def read_chat(row: Row, source: DatasetSource) -> Example:
     column = source.field_messages or ("messages" if "messages" in row.fields else "conversations")
     if source.field_messages is None and column not in row.fields:
         column = "messages"
-    messages = read_messages(row.value(column), row, column, _reading(source))
+    messages = read_messages(row.value(column), row, column, message_reading(source))
     if messages and messages[0].role != "system":
-        messages = [*_system(row.optional_text("system")), *messages]
+        messages = [*system_turn(row.optional_text("system")), *messages]
     return _conversation(row, source, messages)
 
 
@@ -42,16 +50,16 @@ def read_prompt_completion(row: Row, source: DatasetSource) -> Example:
     """
     prompt = row.fields.get("prompt")
     if source.prompt is None and isinstance(prompt, list):
-        given = read_messages(prompt, row, "prompt", _reading(source))
+        given = read_messages(prompt, row, "prompt", message_reading(source))
         asked = [Message(message.role, message.content, False) for message in given]
     else:
         text = fill_template(source.prompt, row) if source.prompt else row.text("prompt")
-        asked = [*_system(row.optional_text("system")), Message("user", text, False)]
+        asked = [*system_turn(row.optional_text("system")), Message("user", text, False)]
     completion = row.value("completion")
     answered = (
-        read_messages(completion, row, "completion", _reading(source))
+        read_messages(completion, row, "completion", message_reading(source))
         if isinstance(completion, list)
-        else [_turn("assistant", row.text("completion"), source)]
+        else [make_turn("assistant", row.text("completion"), source)]
     )
     return _conversation(row, source, [*asked, *answered])
 
@@ -65,17 +73,17 @@ def read_alpaca(row: Row, source: DatasetSource) -> Example:
     instruction, extra = row.text("instruction"), row.optional_text("input")
     asked = f"{instruction}\n{extra}" if extra.strip() else instruction
     messages = [
-        *_system(row.optional_text("system")),
-        *_history(row, source),
-        _turn("user", asked, source),
-        _turn("assistant", row.text("output"), source),
+        *system_turn(row.optional_text("system")),
+        *read_history(row, source),
+        make_turn("user", asked, source),
+        make_turn("assistant", row.text("output"), source),
     ]
     return _conversation(row, source, messages)
 
 
 def read_completion(row: Row, source: DatasetSource) -> Example:
     """Column `text`: raw text, all of it supervised, without a chat template."""
-    return Example(_row_id(row), (), text=row.text("text"), truth=_truth(row), where=row.where)
+    return Example(name_row(row), (), text=row.text("text"), truth=read_truth(row), where=row.where)
 
 
 def read_classification(row: Row, source: DatasetSource) -> Example:
@@ -94,8 +102,8 @@ def read_classification(row: Row, source: DatasetSource) -> Example:
     asked = fill_template(template, row)
     if not asked.strip():
         raise row.error(f"the prompt `{template}` comes out empty. Fill its columns.")
-    messages = [*_system(row.optional_text("system")), Message("user", asked, False)]
-    example = _conversation(row, source, [*messages, _turn("assistant", word, source)])
+    messages = [*system_turn(row.optional_text("system")), Message("user", asked, False)]
+    example = _conversation(row, source, [*messages, make_turn("assistant", word, source)])
     labels = tuple(dict.fromkeys(words.values())) if words is not None else ()
     return replace(example, label=word, labels=labels)
 
@@ -109,7 +117,11 @@ def read_instruct(row: Row, source: DatasetSource) -> Example:
     template = fields.format if extra.strip() else fields.no_input_format
     asked = fill_template(template, Row(row.where, {**row.fields, **names}))
     answer = row.text(fields.field_output)
-    messages = [*_system(system), _turn("user", asked, source), _turn("assistant", answer, source)]
+    messages = [
+        *system_turn(system),
+        make_turn("user", asked, source),
+        make_turn("assistant", answer, source),
+    ]
     return _conversation(row, source, messages)
 
 
@@ -122,6 +134,7 @@ FORMATS: dict[str, RowReader] = {
     "alpaca": read_alpaca,
     "completion": read_completion,
     "classification": read_classification,
+    **PAIR_FORMATS,
 }
 
 
@@ -130,34 +143,12 @@ def reader_of(source: DatasetSource) -> RowReader:
     return read_instruct if isinstance(source.type, InstructFormat) else FORMATS[source.type]
 
 
-def _reading(source: DatasetSource) -> MessageReading:
-    return MessageReading(
-        source.message_property_mappings or {}, source.roles or {}, source.roles_to_train
-    )
-
-
-def _turn(role: str, content: str, source: DatasetSource) -> Message:
-    return Message(role, content, role in source.roles_to_train)
-
-
-def _system(content: str) -> list[Message]:
-    return [Message("system", content, False)] if content.strip() else []
-
-
 def _conversation(row: Row, source: DatasetSource, messages: list[Message]) -> Example:
     if not any(message.train for message in messages):
         roles = " or ".join(source.roles_to_train)
         raise row.error(f"no turn to train on: the conversation needs a turn of {roles}.")
-    example = Example(_row_id(row), tuple(messages), truth=_truth(row), where=row.where)
+    example = Example(name_row(row), tuple(messages), truth=read_truth(row), where=row.where)
     return _with_label(example, row)
-
-
-def _row_id(row: Row) -> str:
-    own = row.fields.get("id")
-    if isinstance(own, (str, int)) and not isinstance(own, bool) and str(own).strip():
-        return str(own)
-    file, _, line = row.where.rpartition(":")
-    return f"{PurePath(file).stem}:{line}"
 
 
 def _with_label(example: Example, row: Row) -> Example:
@@ -168,28 +159,9 @@ def _with_label(example: Example, row: Row) -> Example:
     return replace(example, label=label, labels=tuple(str(word) for word in labels))
 
 
-def _truth(row: Row) -> Mapping[str, Any] | None:
-    truth = row.fields.get("truth")
-    return cast(Mapping[str, Any], truth) if isinstance(truth, dict) else None
-
-
 def _label(row: Row) -> str:
     value = row.value("label")
     # Raw labels are matched as text, and YAML's `true` arrives in a recipe as "true".
     if isinstance(value, bool):
         return str(value).lower()
     return row.text("label").strip()
-
-
-def _history(row: Row, source: DatasetSource) -> list[Message]:
-    history = row.fields.get("history") or []
-    if not isinstance(history, list):
-        raise row.error(f"`history` must be a list of pairs, found {describe(history)}.")
-    turns: list[Message] = []
-    for number, pair in enumerate(cast(list[object], history), start=1):
-        items = cast(list[object], pair) if isinstance(pair, list) else []
-        texts = [item for item in items if isinstance(item, str) and item.strip()]
-        if len(items) != 2 or len(texts) != 2:
-            raise row.error(f"pair {number} of `history` must be two texts.")
-        turns += [_turn("user", texts[0], source), _turn("assistant", texts[1], source)]
-    return turns
