@@ -27,11 +27,13 @@ RecipeLike = str | Path | Mapping[str, Any]
 ELLE_TEST = {"generate": "elle", "level": "cic", "style": "compact", "count": 200, "seed": 910_000}
 
 
-def check(path: str | Path, overrides: Sequence[str] = ()) -> LoadedRecipe | LoadedStudy:
+def check(
+    path: str | Path, overrides: Sequence[str] = (), scale: str | None = None
+) -> LoadedRecipe | LoadedStudy:
     """Read a recipe or a study; raises RecipeError with every mistake at once."""
     from luthier.recipe.load_study import load_any
 
-    return load_any(Path(path), overrides)
+    return load_any(Path(path), overrides, scale)
 
 
 def train(
@@ -145,11 +147,15 @@ def run_study(
     output: str | Path | None = None,
     *,
     overrides: Sequence[str] = (),
+    scale: str | None = None,
     skip_bad_rows: bool = False,
     trust_remote_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> StudyOutcome:
     """Run a study to the end and write `results.csv` and `report.html` into its folder.
+
+    Args:
+        scale: one of the study's `scales`.
 
     Returns:
         The folder and the runs that failed.
@@ -158,7 +164,7 @@ def run_study(
     from luthier.study.run import StudyOptions
     from luthier.study.run import run_study as run
 
-    loaded = load_study(Path(study), overrides)
+    loaded = load_study(Path(study), overrides, scale)
     for text in loaded.notes:
         say(f"note: {text}")
     folder = Path(output) if output is not None else Path("runs") / loaded.study.study

@@ -32,6 +32,9 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key; dots reach inside."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Scale = Annotated[
+    str | None, typer.Option("--scale", metavar="NAME", help="One of the study's `scales`.")
+]
 Skip = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out and count bad rows.")]
 Trust = Annotated[
     bool, typer.Option("--trust-remote-code", help="Let a model's own code run, with the key.")
@@ -47,13 +50,14 @@ def check(
     file: Annotated[Path, typer.Argument(help="A recipe or a study.")],
     as_json: AsJson = False,
     set_: Set = None,
+    scale: Scale = None,
 ) -> None:
     """Check a recipe or study: its normalised form, or every mistake at once."""
     from luthier import api
     from luthier.recipe import render
 
     try:
-        loaded = api.check(file, set_ or ())
+        loaded = api.check(file, set_ or (), scale)
     except RecipeError as error:
         if as_json:
             _print_json(render.mistakes_as_json(error))
@@ -200,6 +204,7 @@ def study_run(
     study: Annotated[Path, typer.Argument(help="A study (YAML).")],
     output: MaybeOutput = None,
     set_: Set = None,
+    scale: Scale = None,
     skip_bad_rows: Skip = False,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -211,6 +216,7 @@ def study_run(
         study,
         output,
         overrides=set_ or (),
+        scale=scale,
         skip_bad_rows=skip_bad_rows,
         trust_remote_code=trust_remote_code,
         say=lambda text: err.print(text, markup=False),

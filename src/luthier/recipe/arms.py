@@ -13,6 +13,7 @@ from luthier.recipe.check import check_recipe
 from luthier.recipe.kinds import MAX_NAME_LENGTH, NAME_MEND, name_mistake
 from luthier.recipe.layer import Layer
 from luthier.recipe.rules import ADAPTER_KEYS
+from luthier.recipe.stages import AFTER
 from luthier.recipe.study import BASE_ARM, Arm
 from luthier.recipe.translate import Translation
 
@@ -22,11 +23,23 @@ MAX_ARMS = 256
 
 
 class NamedLayer(NamedTuple):
-    """One cell of arms × grid: its name and what it lays over the base."""
+    """One cell of arms × grid.
+
+    Attributes:
+        name: the arm's, and its folder's.
+        layer: what it lays over the base.
+        answered: keys that already have a problem.
+        after: the cell whose result it trains on from, if any.
+    """
 
     name: str
     layer: Layer
     answered: frozenset[str]
+    after: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """What a study file says of this arm."""
+        return ({AFTER: self.after} if self.after else {}) | self.layer.values
 
 
 class CheckedArms(NamedTuple):
@@ -37,11 +50,14 @@ class CheckedArms(NamedTuple):
     notes: list[str]
 
 
-def unfold(arms: Mapping[str, Translation], grid: Translation) -> Iterator[NamedLayer]:
+def unfold(
+    arms: Mapping[str, Translation], grid: Translation, after: Mapping[str, str] = {}
+) -> Iterator[NamedLayer]:
     """Every arm with every combination of the grid's values.
 
-    A cell is named `arm-key=value-key=value`, in the order of the grid; whatever a file system
-    could take amiss becomes `_`, and the values of a list are joined by `+`.
+    An arm that comes after another comes after the cell with the same values. A cell is named
+    `arm-key=value-key=value`, in the order of the grid; whatever a file system could take amiss
+    becomes `_`, and the values of a list are joined by `+`.
     """
     keys = list(grid.layer.values)
     for arm, own in arms.items():
@@ -50,9 +66,14 @@ def unfold(arms: Mapping[str, Translation], grid: Translation) -> Iterator[Named
                 dict(zip(keys, values, strict=True)),
                 {(key,): grid.layer.place((key,)) for key in keys},
             )
-            parts = [f"{key}={_value_name(value)}" for key, value in cell.values.items()]
-            name = _shortened("-".join([arm, *parts]))
-            yield NamedLayer(name, cell.over(own.layer), own.answered | grid.answered)
+            name = _name_cell(arm, cell.values)
+            before = _name_cell(after[arm], cell.values) if arm in after else None
+            yield NamedLayer(name, cell.over(own.layer), own.answered | grid.answered, before)
+
+
+def _name_cell(arm: str, values: Mapping[str, Any]) -> str:
+    parts = [f"{key}={_value_name(value)}" for key, value in values.items()]
+    return _shortened("-".join([arm, *parts]))
 
 
 def name_problem(name: str) -> tuple[str, str] | None:
@@ -81,7 +102,7 @@ def check_arms(
         for note in [*checked.notes, *left_out]:
             noted.setdefault(note, []).append(cell.name)
         if checked.recipe is not None:
-            arms.append(Arm(cell.name, checked.recipe))
+            arms.append(Arm(cell.name, checked.recipe, cell.after))
     problems = [_of_arms(problem, names, len(cells)) for problem, names in found.items()]
     notes = [
         note if len(names) == len(cells) else f"{_listed(names)}: {note}"
@@ -125,7 +146,7 @@ def _equal_arms(arms: list[Arm]) -> list[str]:
     return [
         f"arms `{first.name}` and `{second.name}` have the same settings."
         for first, second in itertools.combinations(arms, 2)
-        if first.recipe == second.recipe
+        if (first.recipe, first.after) == (second.recipe, second.after)
     ]
 
 

@@ -16,7 +16,9 @@ from luthier.recipe.dialect import LEGACY
 from luthier.recipe.layer import Layer, Place
 from luthier.recipe.load import LoadedRecipe, recipe_of_layer, sorted_by_line
 from luthier.recipe.overrides import Override, apply_override, parse_overrides
+from luthier.recipe.scale import choose_scale
 from luthier.recipe.schema import Recipe
+from luthier.recipe.stages import take_after
 from luthier.recipe.study import LoadedStudy, Study
 from luthier.recipe.translate import (
     Translation,
@@ -30,15 +32,20 @@ from luthier.recipe.yaml_text import read_layer
 STUDY_KEYS = frozenset(Study.model_fields)
 
 
-def load_any(path: Path, overrides: Sequence[str] = ()) -> LoadedRecipe | LoadedStudy:
+def load_any(
+    path: Path, overrides: Sequence[str] = (), scale: str | None = None
+) -> LoadedRecipe | LoadedStudy:
     """Read a recipe or a study: a file with `study` or `arms` is a study. Raises RecipeError."""
     layer, problems = read_layer(path)
     if {"study", "arms"} & layer.values.keys():
-        return _Reader(path, layer, problems).load(overrides)
+        return _Reader(path, layer, problems, scale).load(overrides)
+    if scale is not None:
+        mistake = Problem("", f"--scale {scale}: a recipe has no scales.", "Leave it out.")
+        problems = [*problems, mistake]
     return recipe_of_layer(layer, overrides, str(path), problems)
 
 
-def load_study(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
+def load_study(path: Path, overrides: Sequence[str] = (), scale: str | None = None) -> LoadedStudy:
     """Read and check a study file.
 
     Args:
@@ -46,22 +53,28 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> LoadedStudy:
         overrides: `key=value` texts. A key of the study changes the study (`sample.train=100`,
             `arms.lora.lora_r=4`); a key of recipes changes `base`. A path for `data` replaces
             only the path where the study describes its data in a mapping.
+        scale: one of the study's `scales`, laid over it before the overrides.
 
     Raises:
         RecipeError: with every mistake of the study, its base, its arms and the overrides.
     """
     layer, problems = read_layer(path)
-    return _Reader(path, layer, problems).load(overrides)
+    return _Reader(path, layer, problems, scale).load(overrides)
 
 
 class _Reader:
     """One study file on its way to a `LoadedStudy`; collects problems and notes."""
 
-    def __init__(self, path: Path, layer: Layer, problems: Sequence[Problem]) -> None:
+    def __init__(
+        self, path: Path, layer: Layer, problems: Sequence[Problem], scale: str | None
+    ) -> None:
+        scaled = choose_scale(layer, scale)
         self.path = path
-        self.layer = layer.copy()
-        self.problems = list(problems)
+        self.layer = scaled.layer
+        self.scaled_base = scaled.base
+        self.problems = [*problems, *scaled.problems]
         self.notes: list[str] = []
+        self.after: dict[str, str] = {}  # arm → the arm whose result it trains on from
 
     def load(self, overrides: Sequence[str]) -> LoadedStudy:
         parsed, override_problems = parse_overrides(overrides)
@@ -73,7 +86,7 @@ class _Reader:
         arms = self._arms()
         grid = self._grid()
         self._own_seeds_only(base, arms, grid)
-        cells = list(unfold(arms, self._small_enough(arms, grid)))
+        cells = list(unfold(arms, self._small_enough(arms, grid), self.after))
         self._unique_names([cell.name for cell in cells])
         checked = check_arms(base, cells, data)
         self.problems += checked.problems
@@ -139,6 +152,7 @@ class _Reader:
         elif value is not None:
             what = f"`base` is {shown(value)}; it must be a recipe's path or its keys."
             self.problems.append(self.layer.problem(("base",), what))
+        layer = self.scaled_base.over(layer)
         for override in overrides:
             problem = apply_override(layer, override, LEGACY)
             self.problems += [problem] if problem else []
@@ -173,7 +187,12 @@ class _Reader:
                 what = f"arm `{name}` is {shown(settings)}; it must be a mapping of recipe keys."
                 self.problems.append(self.layer.problem(("arms", name), what, "Write `{}`."))
                 settings = None
-            arms[name] = self._translated(self.layer.part(("arms", name), settings or {}))
+            settings = dict(settings or {})
+            after, problems = take_after(self.layer, name, settings, list(arms))
+            self.problems += problems
+            if after is not None:
+                self.after[name] = after
+            arms[name] = self._translated(self.layer.part(("arms", name), settings))
         return arms
 
     def _grid(self) -> Translation:
@@ -241,7 +260,7 @@ class _Reader:
         values = {key: value for key, value in self.layer.items() if value is not None}
         values["base"] = {k: v for k, v in base.layer.values.items() if v is not None}
         if isinstance(values.get("arms"), dict):
-            values["arms"] = {cell.name: cell.layer.values for cell in cells}
+            values["arms"] = {cell.name: cell.settings() for cell in cells}
         if isinstance(values.get("grid"), dict):
             del values["grid"]
         checked = check_study(self.layer, values)

@@ -133,7 +133,8 @@ class Study(BaseModel):
     )
     arms: Arms = Field(
         description="Name → the keys that differ from `base`; `{}` for none, `null` unsets a key. "
-        "The untouched model is always there, as `base`."
+        "`after: NAME` trains on from what that arm, listed above, has trained. The untouched "
+        "model is always there, as `base`."
     )
     grid: Grid = Field(
         default_factory=dict,
@@ -148,10 +149,17 @@ class Study(BaseModel):
 
 
 class Arm(NamedTuple):
-    """One arm: its name, which is also its folder's, and its whole recipe."""
+    """One arm.
+
+    Attributes:
+        name: its name, which is also its folder's.
+        recipe: its whole recipe.
+        after: the arm whose result, with the same seed, takes the place of `base_model`.
+    """
 
     name: str
     recipe: Recipe
+    after: str | None = None
 
 
 class LoadedStudy(NamedTuple):

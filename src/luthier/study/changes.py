@@ -31,7 +31,8 @@ def clear_changed_runs(study: Study, arms: Sequence[Arm], folder: Path, say: Say
         if run.seed is None:
             continue
         try:
-            check_output(plan_recipe(arm_of[run.arm], run.seed), RunLayout(run.folder), resume=True)
+            recipe = plan_recipe(arm_of[run.arm], run.seed, folder)
+            check_output(recipe, RunLayout(run.folder), resume=True)
         except OutputError as error:
             if read_status(run, study) != "failed":
                 raise OutputError(f"{error} A new arm may have any settings.") from error

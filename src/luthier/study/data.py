@@ -55,7 +55,7 @@ def prepare_study_data(loaded: LoadedStudy, rows: StudyRows) -> tuple[Arm, ...]:
     test = rows.folder / "test.jsonl"
     write_examples(test, _pick(examples, split["test"]), afresh=not rows.begun)
     writer = _TrainingWriter(source, examples, split["train"], rows)
-    return tuple(Arm(arm.name, writer.point(arm.recipe)) for arm in loaded.arms)
+    return tuple(arm._replace(recipe=writer.point(arm.recipe)) for arm in loaded.arms)
 
 
 def test_sources(study: Study, folder: Path) -> dict[str, DatasetSource]:

@@ -46,9 +46,13 @@ def list_runs(study: Study, arms: Sequence[Arm], folder: Path) -> Iterator[Run]:
             yield locate_run(folder, arm.name, seed)
 
 
-def plan_recipe(arm: Arm, seed: int) -> Recipe:
-    """The whole recipe of one run."""
-    return arm.recipe.model_copy(update={"seed": seed, "output_dir": None})
+def plan_recipe(arm: Arm, seed: int, folder: Path) -> Recipe:
+    """The whole recipe of one run of the study in `folder`."""
+    changes: dict[str, object] = {"seed": seed, "output_dir": None}
+    if arm.after is not None:
+        # Absolute, so that a study may be gone on with from another working directory.
+        changes["base_model"] = str(locate_run(folder, arm.after, seed).folder.resolve())
+    return arm.recipe.model_copy(update=changes)
 
 
 def unscored_tasks(run: Run, study: Study) -> list[str]:

@@ -62,10 +62,26 @@ def run_study(
                 say(f"{run.title}: already done")
                 continue
             say(f"{run.title}: {'scoring' if run.seed is None else 'training and scoring'}")
-            if not start_worker(run, folder, options):
+            if not (stage_is_there(run, arms, folder) and start_worker(run, folder, options)):
                 failed.append(run)
                 say(f"{run.title}: failed, see {RunLayout(run.folder).error}; going on")
     return StudyOutcome(folder, tuple(failed))
+
+
+def stage_is_there(run: Run, arms: Sequence[Arm], folder: Path) -> bool:
+    """Whether what `run` trains on from has been trained; if not, its error says so."""
+    after = next((arm.after for arm in arms if arm.name == run.arm), None)
+    if after is None or run.seed is None:
+        return True
+    stage = locate_run(folder, after, run.seed)
+    if RunLayout(stage.folder).done.exists():
+        return True
+    message = f"{run.title} trains on from {stage.title}, which failed. Mend that run first."
+    write_json(
+        RunLayout(make_directory(run.folder)).error,
+        {"error": "OutputError", "message": message, "traceback": ""},
+    )
+    return False
 
 
 def start_worker(run: Run, folder: Path, options: StudyOptions) -> bool:
@@ -100,7 +116,7 @@ def write_planned_recipes(study: Study, arms: Sequence[Arm], folder: Path) -> No
     for arm in arms:
         for seed in study.seeds:
             place = make_directory(locate_run(folder, arm.name, seed).folder)
-            write_text(place / PLANNED_RECIPE, dump_recipe(plan_recipe(arm, seed)))
+            write_text(place / PLANNED_RECIPE, dump_recipe(plan_recipe(arm, seed, folder)))
 
 
 def describe_status(loaded: LoadedStudy, folder: Path) -> Sequence[tuple[Run, str]]:
