@@ -269,6 +269,7 @@ def test_an_index_means_that_there_is_no_header() -> None:
 
 def test_every_format_that_a_recipe_can_name_has_a_reader() -> None:
     named = ["chat_template", "messages", "sharegpt", "prompt_completion", "alpaca", "completion"]
-    assert set(FORMATS) == {*named, "classification"}
+    pairs = ["preference", "hh_rlhf", "ranking"]
+    assert set(FORMATS) == {*named, "classification", *pairs}
     for kind in FORMATS:
         assert reader_of(DatasetSource(path="a", type=kind)) is FORMATS[kind]  # type: ignore[arg-type]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from luthier.data.examples import Example
+from luthier.data.examples import Example, Message
 from luthier.errors import DataError
 from luthier.files import read_json_lines, write_json_lines
-from luthier.recipe.dataset import DatasetSource
+from luthier.recipe.dataset import DatasetSource, RowFormat
 
 # What concerns the tokens and not the rows: it cannot be stored with them.
 TOKEN_KEYS = ("chat_template", "train_on_eos", "roles_to_train")
@@ -37,8 +37,10 @@ def write_examples(path: Path, examples: Sequence[Example], *, afresh: bool = Tr
 def stored_source(path: Path, original: DatasetSource) -> DatasetSource:
     """The source that reads back what was written to `path` of the rows of `original`."""
     kept = {key: getattr(original, key) for key in TOKEN_KEYS if key in original.model_fields_set}
-    raw_text = original.type == "completion"
-    return DatasetSource(path=str(path), type="completion" if raw_text else "chat_template", **kept)
+    kind: RowFormat = "completion" if original.type == "completion" else "chat_template"
+    if original.holds_pairs:
+        kind = "preference"
+    return DatasetSource(path=str(path), type=kind, **kept)
 
 
 def describe_example(example: Example) -> dict[str, Any]:
@@ -46,11 +48,14 @@ def describe_example(example: Example) -> dict[str, Any]:
     row: dict[str, Any] = {"id": example.id}
     if example.text is not None:
         row["text"] = example.text
+    elif example.rejected is not None:
+        *prompt, chosen = example.messages
+        row["prompt"] = [_as_turn(message) for message in prompt]
+        row |= {"chosen": [_as_turn(chosen)], "rejected": [_as_turn(example.rejected)]}
     else:
         row["messages"] = [
             # "weight" says which turns are trained, as OpenAI's format does.
-            {"role": m.role, "content": m.content}
-            | ({"weight": int(m.train)} if m.train or m.role == "assistant" else {})
+            _as_turn(m) | ({"weight": int(m.train)} if m.train or m.role == "assistant" else {})
             for m in example.messages
         ]
     if example.label is not None:
@@ -58,3 +63,7 @@ def describe_example(example: Example) -> dict[str, Any]:
     if example.truth is not None:
         row["truth"] = dict(example.truth)
     return row
+
+
+def _as_turn(message: Message) -> dict[str, Any]:
+    return {"role": message.role, "content": message.content}
