@@ -13,6 +13,8 @@ from luthier.errors import Problem
 from luthier.recipe.dataset import LOCATION_KEYS, DatasetSource, InstructFormat
 from luthier.recipe.kinds import choices_of, phrase_of
 from luthier.recipe.layer import KeyPath, Layer, key_of
+from luthier.recipe.notes import notes_of
+from luthier.recipe.optim_args import unfold_optim_args
 from luthier.recipe.rules import find_mistakes, find_source_mistakes
 from luthier.recipe.schema import Recipe
 from luthier.recipe.translate import SOURCE_LISTS
@@ -73,10 +75,12 @@ def check_recipe(
         answered: keys that already have a problem.
         study_data: in a study, what its `data` says; None for a recipe that stands alone.
     """
+    unfolded = unfold_optim_args(layer)
+    layer, answered = unfolded.layer, answered | unfolded.answered
     values = {key: value for key, value in layer.items() if value is not None}
     given = frozenset(values)
-    problems: list[Problem] = []
-    notes: list[str] = []
+    problems, notes = list(unfolded.problems), list(unfolded.notes)
+    unsound: set[str] = set()
     if study_data is not None and "datasets" not in values and "datasets" not in answered:
         values["datasets"] = [{}]
     for key in SOURCE_LISTS:
@@ -89,6 +93,8 @@ def check_recipe(
             notes += source.notes
             if source.source is not None:
                 sources.append(source.source)
+            if source.source is None or study_data == {}:
+                unsound.add(key)
         if sources or not values[key]:
             values[key] = sources
         else:
@@ -96,10 +102,10 @@ def check_recipe(
             answered |= {key}
     fields = check_fields(Recipe, values, layer, (), answered, _RECIPE_STANDINS)
     problems += fields.problems
-    for mistake in find_mistakes(fields.model, given, fields.invalid | answered):
-        problems.append(layer.problem((mistake.key,), mistake.what, mistake.mend))
-    if fields.model.pad_to_sequence_len:
-        notes.append("`pad_to_sequence_len`: batches carry no padding, the result is the same.")
+    for mistake in find_mistakes(fields.model, given, fields.invalid | answered | unsound):
+        path = mistake.path or (mistake.key,)
+        problems.append(layer.problem(path, mistake.what, mistake.mend))
+    notes += notes_of(fields.model)
     recipe = None if problems or answered else fields.model
     return Checked(recipe, problems, list(dict.fromkeys(notes)))
 

@@ -59,7 +59,7 @@ _RECIPE = _Tables(
 _DATASET = _Tables(
     frozenset(DatasetSource.model_fields),
     {**dialect.DATASET_LEGACY, **dict.fromkeys(_MESSAGE_FIELDS, "message_property_mappings")},
-    {},
+    dialect.DATASET_LEGACY_VALUES,
     dialect.DATASET_NOT_YET,
     dialect.DATASET_REFUSED,
     {},
