@@ -16,7 +16,7 @@ from typing import Any  # noqa: E402
 from workload import build_recipe, read_rows  # noqa: E402
 
 from luthier import device  # noqa: E402
-from luthier.data.batches import BatchPlan  # noqa: E402
+from luthier.data.batches import BatchPlan, pack  # noqa: E402
 from luthier.device import measure_peak_memory_bytes  # noqa: E402
 from luthier.files import RunLayout  # noqa: E402
 from luthier.models.load import load_tokenizer  # noqa: E402
@@ -60,7 +60,9 @@ def build_parts(job: dict[str, Any]) -> tuple[LoopParts, LoopSettings]:
     optimizer = build_optimizer(recipe, built.adapter)
     module, optimizer = accelerator.prepare(built.module, optimizer)
     module.train()
-    parts = LoopParts(accelerator, module, optimizer, built.adapter, schedule, plan, examples, [])
+    parts = LoopParts(
+        accelerator, module, optimizer, built.adapter, schedule, plan, examples, pack, None
+    )
     return parts, settings
 
 
