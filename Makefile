@@ -29,6 +29,7 @@ check: install
 
 bench: install
 	$(BIN)/python benchmarks/sft_vs_trl.py
+	$(BIN)/python benchmarks/techniques.py
 
 clean:
 	rm -rf .venv runs

@@ -20,6 +20,7 @@ from luthier.data.batches import BatchPlan, pack  # noqa: E402
 from luthier.device import measure_peak_memory_bytes  # noqa: E402
 from luthier.files import RunLayout  # noqa: E402
 from luthier.models.load import load_tokenizer  # noqa: E402
+from luthier.optim.state_size import measure_state_bytes  # noqa: E402
 from luthier.train.build import (  # noqa: E402
     build_model,
     build_optimizer,
@@ -41,7 +42,7 @@ class InOrder(BatchPlan):
 def build_parts(job: dict[str, Any]) -> tuple[LoopParts, LoopSettings]:
     """What `luthier.train.run.train_recipe` builds, on the benchmark's rows."""
     device.prepare_process()
-    recipe = build_recipe(Path(job["model"]), dora=job["dora"], steps=job["steps"])
+    recipe = build_recipe(Path(job["model"]), job["steps"], job["changes"])
     precision = device.choose_precision(recipe.bf16)
     tokenizer = load_tokenizer(recipe.base_model).tokenizer
     built = build_model(recipe, tokenizer, precision, trust_remote_code=False)
@@ -80,7 +81,10 @@ def main() -> None:
         device.synchronize()
         commands.report(seconds=time.perf_counter() - started, loss=report.loss)
         step += 1
-    commands.report(memory_bytes=measure_peak_memory_bytes())
+    commands.report(
+        memory_bytes=measure_peak_memory_bytes(),
+        state_bytes=measure_state_bytes(parts.optimizer),
+    )
 
 
 if __name__ == "__main__":

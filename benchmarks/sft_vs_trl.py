@@ -147,6 +147,7 @@ def build_job(
         "adapter": str(folder / f"{contestant.setting}-start"),
         "output": str(folder / f"{contestant.setting}-output"),
         "dora": contestant.setting == "dora",
+        "changes": {"peft_use_dora": contestant.setting == "dora"},
         "checkpointing": contestant.checkpointing,
         "steps": steps,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,8 +93,11 @@ def read_rows(path: Path) -> list[TokenizedExample]:
         return [TokenizedExample(str(i), ids, mask) for i, (ids, mask) in enumerate(parts)]
 
 
-def build_recipe(model: Path, *, dora: bool, steps: int) -> Recipe:
-    """Luthier's recipe of the run; the rows are given apart."""
+def build_recipe(model: Path, steps: int, changes: Mapping[str, Any]) -> Recipe:
+    """Luthier's recipe of the run, LoRA but for `changes` (None takes a key out).
+
+    The rows are given apart.
+    """
     values: dict[str, Any] = {
         "base_model": str(model),
         "datasets": [{"path": "given apart", "ds_type": "jsonl", "type": "chat_template"}],
@@ -101,7 +105,6 @@ def build_recipe(model: Path, *, dora: bool, steps: int) -> Recipe:
         "lora_r": RANK,
         "lora_alpha": ALPHA,
         "lora_target_modules": TARGETS,
-        "peft_use_dora": dora,
         "sequence_len": LONGEST_TOKENS,
         "micro_batch_size": BATCH_SIZE,
         "max_steps": steps,
@@ -115,8 +118,10 @@ def build_recipe(model: Path, *, dora: bool, steps: int) -> Recipe:
         "max_grad_norm": MAX_GRAD_NORM,
         "bf16": "auto",
         "seed": SEED,
+        **changes,
     }
-    return parse_recipe(values, source="benchmark").recipe
+    given = {key: value for key, value in values.items() if value is not None}
+    return parse_recipe(given, source="benchmark").recipe
 
 
 def _write(path: Path, examples: list[Example], longest: int, count: int) -> Rows:
