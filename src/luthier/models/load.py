@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
+from luthier.models.quantize import Quantization, adopt_quantized_layers, import_bitsandbytes
 from luthier.seeding import derive_seed, seed_everything
 
 EMBEDDED = "embedded"
@@ -45,13 +46,18 @@ def load_base_model(
     *,
     dtype: torch.dtype,
     attention: str | None = None,
+    quantization: Quantization | None = None,
+    place: torch.device | None = None,
     trust_remote_code: bool = False,
 ) -> Any:
-    """Load a causal language model's weights in `dtype`, on the CPU.
+    """Load a causal language model's weights in `dtype`.
 
     Args:
         attention: transformers' name for it; None takes the family's best, which for some
             (Gemma 2) is not PyTorch's own.
+        quantization: pack the linear layers but the output head; each is packed as it is read, so
+            that the whole model need never fit in `dtype`.
+        place: the device to load onto; the CPU when absent.
 
     Raises:
         ModelError: no such folder or hub id, a model that is not a causal language model, or one
@@ -67,6 +73,7 @@ def load_base_model(
             dtype=dtype,
             attn_implementation=attention,
             trust_remote_code=trust_remote_code,
+            **_loading_choices(quantization, dtype, place),
         )
     model, report = loaded
     missing = sorted({*report["missing_keys"], *report["mismatched_keys"]})
@@ -76,8 +83,28 @@ def load_base_model(
             f"{name}: the files hold no fitting weights for {', '.join(missing[:3])}{more}. They "
             "are incomplete, or belong to another kind of model."
         )
+    if quantization is not None:
+        adopt_quantized_layers(model, quantization)
     model.config.use_cache = True
     return model
+
+
+def _loading_choices(
+    quantization: Quantization | None, dtype: torch.dtype, place: torch.device | None
+) -> dict[str, Any]:
+    choices: dict[str, Any] = {} if place is None else {"device_map": {"": place}}
+    if quantization is None:
+        return choices
+    import_bitsandbytes()
+    packing = BitsAndBytesConfig(
+        load_in_4bit=quantization.bits == 4,
+        load_in_8bit=quantization.bits == 8,
+        bnb_4bit_quant_type=quantization.quant_type,
+        bnb_4bit_use_double_quant=quantization.double,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    # Without a place, transformers would take the GPU of its own accord.
+    return {"device_map": {"": "cpu"}, **choices, "quantization_config": packing}
 
 
 def load_tokenizer(
