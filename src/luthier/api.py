@@ -240,3 +240,28 @@ def write_elle(
 
     rows = generate_elle(cast("Level", level), cast("Style", style), count, seed, hide_values)
     return write_json_lines(Path(output), rows)
+
+
+def write_preferences(
+    output: str | Path, *, rows: str | Path, count: int | None = None, seed: int = 0
+) -> dict[str, int]:
+    """Write preference pairs from the Elle rows of a file as JSON lines.
+
+    Args:
+        rows: what `write_elle` wrote.
+        count: how many pairs; one for each row when absent.
+
+    Returns:
+        How many pairs fail in which way.
+    """
+    from collections import Counter
+
+    from luthier.data.elle.preferences import generate_preferences
+    from luthier.data.load import load_examples
+    from luthier.files import write_json_lines
+    from luthier.recipe.dataset import DatasetSource
+
+    examples = load_examples(DatasetSource(path=str(rows))).examples
+    pairs = list(generate_preferences(examples, count or len(examples), seed))
+    write_json_lines(Path(output), pairs)
+    return dict(Counter(pair["failure"] for pair in pairs))

@@ -199,6 +199,24 @@ def elle(
     out.print(f"{rows} rows in {out_file}", markup=False)
 
 
+@data_app.command()
+def preferences(
+    rows: Annotated[Path, typer.Option("--from", help="Rows that `luthier data elle` wrote.")],
+    out_file: Annotated[Path, typer.Option("--out", help="File to write.")],
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Pairs; one for each row, when absent.")
+    ] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Pair Elle briefings with ones that fail in one named way, for preference training."""
+    from luthier import api
+
+    failures = api.write_preferences(out_file, rows=rows, count=count, seed=seed)
+    for failure, pairs in sorted(failures.items()):
+        out.print(f"{failure:<24} {pairs}", markup=False)
+    out.print(f"{sum(failures.values())} pairs in {out_file}", markup=False)
+
+
 @study_app.command("run")
 def study_run(
     study: Annotated[Path, typer.Argument(help="A study (YAML).")],
