@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from luthier.optim.adamw import OPTIMIZERS, AdamSettings
+from luthier.optim.settings import AdamSettings, OptimizerSettings
+from luthier.optim.table import OPTIMIZERS
 
 SETTINGS = AdamSettings(0.8, 0.95, 1e-6)
 
@@ -23,7 +24,7 @@ def reference(w: Tensor, gradients: list[Tensor], rate: float, decay: float) -> 
     return w
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["adamw_torch", "adamw_torch_fused"])
 def test_ten_steps_equal_the_equations(name: str) -> None:
     torch.manual_seed(0)
     start = [torch.randn(3, 4, dtype=torch.float64), torch.randn(5, dtype=torch.float64)]
@@ -33,7 +34,7 @@ def test_ten_steps_equal_the_equations(name: str) -> None:
         {"params": [parameters[0]], "names": ["a"], "lr": 0.1, "weight_decay": 0.3},
         {"params": [parameters[1]], "names": ["b"], "lr": 0.02, "weight_decay": 0.0},
     ]
-    optimizer = OPTIMIZERS[name](groups, SETTINGS)
+    optimizer = OPTIMIZERS[name](groups, OptimizerSettings(SETTINGS))
     for step in gradients:
         for parameter, gradient in zip(parameters, step, strict=True):
             parameter.grad = gradient.clone()

@@ -20,9 +20,12 @@ from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
 from luthier.objectives.objective import count_totals
 from luthier.objectives.sft import compute_sft_loss
-from luthier.optim.adamw import OPTIMIZERS, AdamSettings
 from luthier.optim.groups import GroupSettings, build_groups
+from luthier.optim.projected_layers import list_embeddings, select_projected
 from luthier.optim.schedules import Schedule
+from luthier.optim.settings import AdamSettings, OptimizerSettings, ProjectionSettings
+from luthier.optim.table import OPTIMIZERS
+from luthier.recipe.resolve import resolve_projection
 from luthier.recipe.schema import Recipe
 from luthier.seeding import seed_everything
 from luthier.train.cadence import Cadence, choose_cadence
@@ -125,7 +128,10 @@ def _attach_lora(causal: Any, recipe: Recipe, _precision: torch.dtype) -> Attach
 ADAPTERS: dict[str | None, Attach] = {None: _attach_full, "lora": _attach_lora}
 
 
-def build_optimizer(recipe: Recipe, adapter: AttachedAdapter) -> torch.optim.Optimizer:
+def build_optimizer(
+    recipe: Recipe, adapter: AttachedAdapter, causal: Any = None
+) -> torch.optim.Optimizer:
+    """The recipe's optimizer; `causal` tells which weights are embeddings and which projected."""
     groups = build_groups(
         adapter.parameters,
         adapter.roles,
@@ -137,7 +143,25 @@ def build_optimizer(recipe: Recipe, adapter: AttachedAdapter) -> torch.optim.Opt
         ),
     )
     adam = AdamSettings(recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon)
-    return OPTIMIZERS[recipe.optimizer](groups, adam)
+    embeddings = frozenset[str]() if causal is None else list_embeddings(causal)
+    settings = OptimizerSettings(adam, _projection_settings(recipe, causal), embeddings)
+    return OPTIMIZERS[recipe.optimizer](groups, settings)
+
+
+def _projection_settings(recipe: Recipe, causal: Any) -> ProjectionSettings | None:
+    wanted = resolve_projection(recipe)
+    if wanted is None:
+        return None
+    return ProjectionSettings(
+        select_projected(causal, wanted.target_modules, f"{wanted.family}_target_modules"),
+        wanted.rank,
+        wanted.update_proj_gap,
+        wanted.scale,
+        wanted.proj_type,
+        "random" if wanted.proj == "random" else wanted.svd,
+        wanted.scale_type or "channel",
+        recipe.seed,
+    )
 
 
 def build_plan(recipe: Recipe, examples: list[TokenizedExample], processes: int) -> BatchPlan:
