@@ -4,12 +4,16 @@ Registered with transformers under the name `luthier_packed`. A family that goes
 `AttentionInterface` calls it with the row's queries, keys and values; the lengths of the examples
 come as the keyword `segment_lengths`. The cost is Σ Tᵢ², not (Σ Tᵢ)².
 
+With the keyword `branches` segments come in groups: a trunk and that many branches, each of which
+attends to the trunk and to itself, but not to its siblings. Two answers to one prompt need the
+prompt only once.
+
 Shapes: `H` query heads, `K` key heads, `T` tokens of the row, `E` width of a head.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +25,31 @@ PACKED_ATTENTION = "luthier_packed"
 
 
 def _attend(
-    query_1HTE: Tensor,
+    query_1HQE: Tensor,
     key_1KTE: Tensor,
     value_1KTE: Tensor,
     dropout: float,
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    tokens = query_1HTE.shape[2]
+    """Causal attention of the last Q of T tokens."""
+    queries, tokens = query_1HQE.shape[2], key_1KTE.shape[2]
     mask = None
-    if window is not None and tokens > window:
-        place = torch.arange(tokens, device=query_1HTE.device)
-        distance = place[:, None] - place[None, :]
-        mask = (distance >= 0) & (distance < window)
+    if queries < tokens or (window is not None and tokens > window):
+        place = torch.arange(tokens, device=query_1HQE.device)
+        distance_QT = place[tokens - queries :, None] - place[None, :]
+        mask = distance_QT >= 0
+        if window is not None:
+            mask &= distance_QT < window
     return functional.scaled_dot_product_attention(
-        query_1HTE,
+        query_1HQE,
         key_1KTE,
         value_1KTE,
         attn_mask=mask,
         dropout_p=dropout,
         is_causal=mask is None,
         scale=scaling,
-        enable_gqa=query_1HTE.shape[1] != key_1KTE.shape[1],
+        enable_gqa=query_1HQE.shape[1] != key_1KTE.shape[1],
     )
 
 
@@ -56,14 +63,34 @@ def packed_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     segment_lengths: tuple[int, ...] | None = None,
+    branches: int = 0,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each segment of one row; signature of AttentionInterface.
+
+    Args:
+        branches: 0 where segments stand alone, else how many of them follow each trunk.
 
     Returns:
         (1, T, H, E) and None, as transformers expects.
     """
     lengths = segment_lengths or (query.shape[2],)
+    if branches:
+        groups = _list_branches(lengths, branches)
+        return torch.cat(
+            [
+                _attend(
+                    query[:, :, branch.queries],
+                    _pick(key, branch),
+                    _pick(value, branch),
+                    dropout,
+                    scaling,
+                    sliding_window,
+                ).transpose(1, 2)
+                for branch in groups
+            ],
+            dim=1,
+        ), None
     if len(set(lengths)) == 1:
         # Equal lengths: one call over a batch of segments instead of one call a segment.
         count, length = len(lengths), lengths[0]
@@ -83,6 +110,38 @@ def packed_attention(
         )
     ]
     return torch.cat(outputs, dim=1), None
+
+
+class _Branch(NamedTuple):
+    """Places of the row: who asks, and whom it sees (the trunk, where that is apart)."""
+
+    queries: slice
+    trunk: slice | None
+
+
+def _list_branches(lengths: tuple[int, ...], branches: int) -> list[_Branch]:
+    """The attention calls of groups of a trunk and its branches, in the order of the row.
+
+    A trunk and its first branch are one causal stretch; the later branches see the trunk from afar.
+    """
+    calls: list[_Branch] = []
+    start = 0
+    for first in range(0, len(lengths), branches + 1):
+        trunk, nearest, *others = lengths[first : first + branches + 1]
+        end = start + trunk + nearest
+        calls.append(_Branch(slice(start, end), None))
+        for length in others:
+            calls.append(_Branch(slice(end, end + length), slice(start, start + trunk)))
+            end += length
+        start = end
+    return calls
+
+
+def _pick(tensor_1KTE: Tensor, branch: _Branch) -> Tensor:
+    own = tensor_1KTE[:, :, branch.queries]
+    if branch.trunk is None:
+        return own
+    return torch.cat([tensor_1KTE[:, :, branch.trunk], own], dim=2)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -1,9 +1,9 @@
 """A causal language model as training needs it: packed rows in, hidden states at labels out.
 
-Three things differ from family to family: whether attention can be kept inside each example of a
-packed row, whether the logits are nothing but `head(hidden)`, and whether the last layer can be
-left out where no label is. None is taken on trust: each is tried once on a few tokens and compared
-with the model's plain answer.
+Four things differ from family to family: whether attention can be kept inside each example of a
+packed row, whether two answers can share one prompt there, whether the logits are nothing but
+`head(hidden)`, and whether the last layer can be left out where no label is. None is taken on
+trust: each is tried once on a few tokens and compared with the model's plain answer.
 
 Shapes: `T` tokens of the row, `N` supervised positions, `D` model width, `V` vocabulary.
 """
@@ -22,12 +22,17 @@ from luthier.models.last_layer import LabelledLastLayer, find_last_layer
 
 
 class PackedModel(nn.Module):
-    """Wraps a transformers causal model; `causal` is the model itself, as it will be saved."""
+    """Wraps a transformers causal model; `causal` is the model itself, as it will be saved.
+
+    Rows may consist of trunks and their branches (`branches`, see models/attention.py) where
+    `shares_prompts` is true.
+    """
 
     def __init__(self, causal: Any) -> None:
         super().__init__()
         self.causal = causal
         self.attention = _choose_attention(causal)
+        self.shares_prompts = _shares_prompts(causal, self.attention)
         self.head_is_plain = _head_is_plain(causal)
         self._last_layer = _shorten_last_layer(causal, self.attention)
 
@@ -35,23 +40,26 @@ class PackedModel(nn.Module):
     def head(self) -> nn.Module:
         return self.causal.get_output_embeddings()
 
-    def hidden_states(self, batch: PackedBatch) -> Tensor:
+    def hidden_states(self, batch: PackedBatch, branches: int = 0) -> Tensor:
         """(N, D): the last hidden states where a label is; only for a plain head."""
+        arguments = self._arguments(batch, branches)
         if self._last_layer is not None:
             with self._last_layer.keeping(batch.label_positions):
-                return self.causal.base_model(**self._arguments(batch)).last_hidden_state[0]
-        hidden_1TD = self.causal.base_model(**self._arguments(batch)).last_hidden_state
+                return self.causal.base_model(**arguments).last_hidden_state[0]
+        hidden_1TD = self.causal.base_model(**arguments).last_hidden_state
         return hidden_1TD[0].index_select(0, batch.label_positions)
 
-    def logits(self, batch: PackedBatch) -> Tensor:
+    def logits(self, batch: PackedBatch, branches: int = 0) -> Tensor:
         """(N, V): the model's own logits where a label is, for any family."""
-        return self.causal(**self._arguments(batch), logits_to_keep=batch.label_positions).logits[0]
+        arguments = self._arguments(batch, branches)
+        return self.causal(**arguments, logits_to_keep=batch.label_positions).logits[0]
 
-    def _arguments(self, batch: PackedBatch) -> dict[str, Any]:
-        return _arguments(batch, self.attention)
+    def _arguments(self, batch: PackedBatch, branches: int) -> dict[str, Any]:
+        assert not branches or self.shares_prompts, "this family needs each answer on its own"
+        return _arguments(batch, self.attention, branches)
 
 
-def _arguments(batch: PackedBatch, attention: str) -> dict[str, Any]:
+def _arguments(batch: PackedBatch, attention: str, branches: int = 0) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "input_ids": batch.input_ids,
         "position_ids": batch.position_ids,
@@ -59,6 +67,8 @@ def _arguments(batch: PackedBatch, attention: str) -> dict[str, Any]:
     }
     if attention == PACKED_ATTENTION:
         arguments["segment_lengths"] = batch.lengths
+        if branches:
+            arguments["branches"] = branches
     return arguments
 
 
@@ -105,6 +115,29 @@ def _choose_attention(model: Any) -> str:
         f"{model.config.model_type}: this family cannot keep attention inside each example of a "
         "packed row, so it cannot be trained here. Please report it with the model's name."
     )
+
+
+def _shares_prompts(model: Any, attention: str) -> bool:
+    """True when two answers laid after one prompt get the logits that each gets by itself."""
+    if attention != PACKED_ATTENTION:
+        return False
+    ids = torch.arange(9, device=model.device)[None] % model.config.get_text_config().vocab_size
+    # A trunk of 3 tokens, branches of 2 and 4.
+    positions = torch.tensor([[*range(5), *range(3, 7)]], device=model.device)
+    row = PackedBatch(ids, positions, positions[0], ids[0], (3, 2, 4))
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            near = model(ids[:, :5], use_cache=False).logits
+            far = model(torch.cat([ids[:, :3], ids[:, 5:]], 1), use_cache=False).logits
+            found = model(**_arguments(row, attention, branches=2)).logits
+            return _close(found, torch.cat([near, far[:, 3:]], 1))
+    except (ValueError, TypeError, RuntimeError):
+        # A family whose masks or positions do not bear a row of another shape.
+        return False
+    finally:
+        model.train(training)
 
 
 def _list_candidates(model: Any, configured: str) -> list[str]:

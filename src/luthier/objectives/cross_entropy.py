@@ -25,6 +25,13 @@ def compute_chunk_tokens(vocabulary: int) -> int:
     return max(16, CHUNK_LOGITS // vocabulary)
 
 
+def choose_compute_dtype(head: nn.Linear, hidden_ND: Tensor) -> torch.dtype:
+    """What the head's product is computed in: autocast's type where it is on."""
+    if torch.is_autocast_enabled(hidden_ND.device.type):
+        return torch.get_autocast_dtype(hidden_ND.device.type)
+    return head.weight.dtype
+
+
 class _LinearCrossEntropy(torch.autograd.Function):
     """Sum of −log softmax(h Wᵀ + b)[target]; gradients are formed in the forward pass."""
 
@@ -103,11 +110,7 @@ def sum_linear_cross_entropy(head: nn.Module, hidden_ND: Tensor, target_N: Tenso
         A scalar; divide by the supervised tokens of the whole optimizer step, not of this batch.
     """
     if type(head) is nn.Linear:
-        dtype = (
-            torch.get_autocast_dtype(hidden_ND.device.type)
-            if torch.is_autocast_enabled(hidden_ND.device.type)
-            else head.weight.dtype
-        )
+        dtype = choose_compute_dtype(head, hidden_ND)
         bias: Tensor | None = head.bias
         return _LinearCrossEntropy.apply(hidden_ND, head.weight, bias, target_N, dtype)  # type: ignore[no-any-return]
     return _sum_by_recomputing(head, hidden_ND, target_N)

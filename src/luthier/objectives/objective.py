@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from luthier.data.pair_batches import ScoredPair, unscored
+from luthier.data.pairs import TokenizedPair
 from luthier.models.packed import PackedModel
 
 
@@ -24,10 +26,15 @@ class Countable(Protocol):
 
 
 class StepTotals(NamedTuple):
-    """What the loss of one optimizer step is a mean over, all micro-batches and processes."""
+    """What the loss of one optimizer step is a mean over, all micro-batches and processes.
+
+    The last two count tokens of preference pairs, each prompt once.
+    """
 
     supervised_tokens: int
     examples: int
+    prompt_tokens: int = 0
+    chosen_tokens: int = 0
 
 
 class LossShare(NamedTuple):
@@ -49,8 +56,14 @@ Objective = Callable[[PackedModel, Any, StepTotals], LossShare]
 
 def count_totals(examples: Iterable[Countable]) -> StepTotals:
     """The totals of an optimizer step, or of a validation set, made of these examples."""
-    counts = [example.supervised_tokens for example in examples]
-    return StepTotals(sum(counts), len(counts))
+    listed = list(examples)
+    pairs = [unscored(each) for each in listed if isinstance(each, TokenizedPair | ScoredPair)]
+    return StepTotals(
+        sum(example.supervised_tokens for example in listed),
+        len(listed),
+        sum(len(pair.prompt_ids) for pair in pairs),
+        sum(len(pair.chosen_ids) for pair in pairs),
+    )
 
 
 def add_share(sums: dict[str, Tensor], share: LossShare, counts: bool = True) -> None:

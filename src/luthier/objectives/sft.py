@@ -9,7 +9,12 @@ from torch.nn import functional
 from luthier.data.batches import PackedBatch
 from luthier.models.packed import PackedModel
 from luthier.objectives.cross_entropy import sum_linear_cross_entropy
-from luthier.objectives.objective import LossShare, StepTotals
+from luthier.objectives.objective import LossShare, Objective, StepTotals
+from luthier.objectives.settings import ObjectiveSettings
+
+
+def build_sft(_settings: ObjectiveSettings) -> Objective:
+    return compute_sft_loss
 
 
 def compute_sft_loss(model: PackedModel, batch: PackedBatch, totals: StepTotals) -> LossShare:
