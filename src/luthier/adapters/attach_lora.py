@@ -12,6 +12,7 @@ from luthier.adapters import peft_format
 from luthier.adapters.attached import AttachedAdapter, Role
 from luthier.adapters.lora import LoraLayer, LoraSettings
 from luthier.adapters.targets import select_targets
+from luthier.models.quantize import QuantizedLinear, dequantize_layer, dequantize_model
 
 
 class LoraTargets(NamedTuple):
@@ -28,6 +29,9 @@ def attach_lora(
     dtype: torch.dtype = torch.float32,
 ) -> AttachedAdapter:
     """Freeze `model` and put a LoRA layer on each target.
+
+    On a head that is tied to the embedding the adapter stands on the head alone: the embedding
+    keeps the weight that both share.
 
     Args:
         dtype: of the trained matrices; float32 also on a bfloat16 base, whose steps it would lose.
@@ -71,13 +75,36 @@ def find_layers(model: nn.Module) -> dict[str, LoraLayer]:
 
 
 @torch.no_grad()
-def merge_lora(model: nn.Module) -> None:
-    """Add every update into its weight, in float32, then cast; the LoRA layers are gone after."""
-    for name, layer in find_layers(model).items():
-        weight_OI = layer.weight_OI
-        accurate = torch.promote_types(weight_OI.dtype, torch.float32)
-        weight_OI.copy_((weight_OI.to(accurate) + layer.compute_delta()).to(weight_OI.dtype))
-        replace_module(model, name, layer.base)
+def merge_lora(model: Any) -> None:
+    """Add every update into its weight, in float32, then cast to the model's precision.
+
+    The LoRA layers are gone after, and so is every packed weight: what is left is an ordinary
+    model, its head untied from the embedding where the adapter stood on it.
+    """
+    layers = find_layers(model)
+    dtype: torch.dtype = model.dtype
+    if model.get_output_embeddings() in layers.values():
+        untie_head(model)
+    for name, layer in layers.items():
+        merged: nn.Module = layer.base
+        if isinstance(layer.base, QuantizedLinear):
+            merged = dequantize_layer(layer.base, layer.compute_merged().to(dtype))
+        else:
+            layer.write_weight(layer.compute_merged())
+        replace_module(model, name, merged)
+    dequantize_model(model)
+
+
+@torch.no_grad()
+def untie_head(model: Any) -> None:
+    """Give the output head a weight of its own where it shares the embedding's."""
+    head = model.get_output_embeddings()
+    head = head.base if isinstance(head, LoraLayer) else head
+    if head.weight is not model.get_input_embeddings().weight:
+        return
+    head.weight = nn.Parameter(head.weight.clone(), requires_grad=head.weight.requires_grad)
+    for config in (model.config, model.config.get_text_config()):
+        config.tie_word_embeddings = False
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:

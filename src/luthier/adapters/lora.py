@@ -8,12 +8,16 @@ DoRA's norm is per output row and counts as a constant for the gradient (Liu et 
 Since it depends on weights alone it is computed once per optimizer step, by
 `refresh_norm`, and not in every forward pass.
 
+On a quantised base W is the unpacked weight: read in the forward pass and again in the backward
+pass, never kept in between.
+
 Shapes: `T` tokens, `I` input width, `O` output width, `R` rank.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -21,6 +25,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from luthier.models.quantize import QuantizedLinear, choose_compute_dtype, multiply_frozen
+
+ReadWeight = Callable[[torch.dtype], Tensor]
 Scaling = Literal["alpha/rank", "alpha/sqrt(rank)"]
 
 # A row of W + sBA below this counts as zero: dividing by it would give NaN.
@@ -52,11 +59,11 @@ class LoraLayer(nn.Module):
         self.base = base.requires_grad_(False)
         self.settings = settings
         self.transposed = isinstance(base, Conv1D)
-        width_out, width_in = self.weight_OI.shape
-        device = self.weight_OI.device
-        rank = settings.rank
-        self.lora_A = nn.Parameter(torch.empty(rank, width_in, dtype=dtype, device=device))
-        self.lora_B = nn.Parameter(torch.zeros(width_out, rank, dtype=dtype, device=device))
+        self.out_features, self.in_features = self.weight_OI.shape
+        device = next(base.parameters()).device
+        shape_A, shape_B = (settings.rank, self.in_features), (self.out_features, settings.rank)
+        self.lora_A = nn.Parameter(torch.empty(shape_A, dtype=dtype, device=device))
+        self.lora_B = nn.Parameter(torch.zeros(shape_B, dtype=dtype, device=device))
         nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
         self.dropout = nn.Dropout(settings.dropout)
         self.magnitude: nn.Parameter | None = None
@@ -71,9 +78,26 @@ class LoraLayer(nn.Module):
 
     @property
     def weight_OI(self) -> Tensor:
-        """The frozen weight, one row an output."""
+        """The frozen weight, one row an output; of a quantised base a copy, unpacked."""
         weight: Tensor = self.base.weight  # type: ignore[assignment]
         return weight.T if self.transposed else weight
+
+    def read_weight(self, dtype: torch.dtype) -> Tensor:
+        """`weight_OI` in `dtype`."""
+        return self.weight_OI.to(dtype)
+
+    @torch.no_grad()
+    def write_weight(self, weight_OI: Tensor) -> None:
+        """Another frozen weight (O, I), rounded to the base's own precision or packed anew.
+
+        A head that shares its weight with the embedding must be untied before (`untie_head`), and
+        DoRA's norm refreshed after.
+        """
+        if isinstance(self.base, QuantizedLinear):
+            self.base.write_weight(weight_OI)
+        else:
+            self.weight_OI.copy_(weight_OI.to(self.weight_OI.dtype))
+        self._base_norm_squared_O = None
 
     @property
     def weight(self) -> Tensor:
@@ -117,18 +141,24 @@ class LoraLayer(nn.Module):
         gain_O1 = (self.magnitude.to(accurate) / self.compute_norm()).unsqueeze(1)
         return gain_O1 * (weight_OI + update_OI) - weight_OI
 
+    @torch.no_grad()
+    def compute_merged(self) -> Tensor:
+        """The weight with the update added, (O, I) in float32 or wider."""
+        accurate = torch.promote_types(self.lora_A.dtype, torch.float32)
+        return self.read_weight(accurate) + self.compute_delta()
+
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) → (…, O)."""
         if self.training and self.settings.dropout > 0:
             return self._forward_with_dropout(x)
-        dtype = _compute_dtype(x)
+        dtype = choose_compute_dtype(x)
         gain_O = None
         if self.magnitude is not None:
             assert self._norm_O is not None
             gain_O = self.magnitude / self._norm_O
         out = _FusedLora.apply(
             x.to(dtype).flatten(0, -2),
-            self.weight_OI.to(dtype),
+            self.read_weight,
             None if self.bias is None else self.bias.to(dtype),
             self.lora_A.to(dtype),
             self.lora_B.to(dtype),
@@ -146,15 +176,9 @@ class LoraLayer(nn.Module):
         if self.magnitude is not None:
             assert self._norm_O is not None
             gain_O = self.magnitude / self._norm_O
-            turned = functional.linear(dropped, self.weight_OI.to(dropped.dtype))
+            turned = multiply_frozen(dropped, self.read_weight)
             update = (gain_O - 1) * turned + gain_O * update
         return plain + update.to(plain.dtype)
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    if torch.is_autocast_enabled(x.device.type):
-        return torch.get_autocast_dtype(x.device.type)
-    return x.dtype
 
 
 class _FusedLora(torch.autograd.Function):
@@ -165,21 +189,22 @@ class _FusedLora(torch.autograd.Function):
     accumulated into the product instead. Kept are x and, for DoRA, y − b: its product with the
     gradient is g times the gain's own gradient. It is never formed by subtracting a bias, which can
     be a hundred times larger and would drown it in rounding. A gain of exactly zero gets no
-    gradient.
+    gradient. W is read anew in the backward pass.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         x_TI: Tensor,
-        weight_OI: Tensor,
+        read_weight: ReadWeight,
         bias_O: Tensor | None,
         a_RI: Tensor,
         b_OR: Tensor,
         gain_O: Tensor | None,
         scale: float,
     ) -> Tensor:
-        ctx.scale = scale
+        weight_OI = read_weight(x_TI.dtype)
+        ctx.scale, ctx.read_weight = scale, read_weight
         ctx.merges = weight_OI.dtype in (torch.float32, torch.float64)
         inner_bias_O = bias_O if gain_O is None else None
         if ctx.merges:
@@ -189,7 +214,7 @@ class _FusedLora(torch.autograd.Function):
             product_TO = functional.linear(x_TI, _scale_rows(weight_OI, gain_O), inner_bias_O)
             product_TO.addmm_(x_TI @ a_RI.T, _scale_rows(b_OR, gain_O).T, alpha=scale)
         kept_TO = None if gain_O is None else product_TO
-        ctx.save_for_backward(x_TI, weight_OI, a_RI, b_OR, gain_O, kept_TO)
+        ctx.save_for_backward(x_TI, a_RI, b_OR, gain_O, kept_TO)
         if gain_O is None or bias_O is None:
             return product_TO
         return product_TO + bias_O
@@ -197,7 +222,7 @@ class _FusedLora(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[Tensor | None, ...]:
         grad_TO = outputs[0]
-        x_TI, weight_OI, a_RI, b_OR, gain_O, product_TO = ctx.saved_tensors
+        x_TI, a_RI, b_OR, gain_O, product_TO = ctx.saved_tensors
         grad_gain_O = None
         if gain_O is not None:
             weighted_O = (grad_TO * product_TO).sum(0, dtype=gain_O.dtype)
@@ -206,9 +231,10 @@ class _FusedLora(torch.autograd.Function):
         grad_a_RI = grad_reduced_TR.T @ x_TI
         grad_b_OR = _scale_rows((grad_TO.T @ (x_TI @ a_RI.T)).mul_(ctx.scale), gain_O)
         grad_x_TI = None
-        if ctx.needs_input_grad[0] and ctx.merges:
+        weight_OI = ctx.read_weight(x_TI.dtype) if ctx.needs_input_grad[0] else None
+        if weight_OI is not None and ctx.merges:
             grad_x_TI = grad_TO @ _merge_rows(weight_OI, a_RI, b_OR, gain_O, ctx.scale)
-        elif ctx.needs_input_grad[0]:
+        elif weight_OI is not None:
             grad_x_TI = (grad_TO @ _scale_rows(weight_OI, gain_O)).addmm_(grad_reduced_TR, a_RI)
         return grad_x_TI, None, None, grad_a_RI, grad_b_OR, grad_gain_O, None
 

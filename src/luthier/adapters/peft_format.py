@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -126,19 +126,34 @@ def read_settings(folder: Path) -> LoraSettings:
     )
 
 
-def read_weights(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """layer name → {"lora_A", "lora_B", and for DoRA "magnitude"}."""
+class AdapterTensors(NamedTuple):
+    """What an adapter's file holds.
+
+    Attributes:
+        layers: layer name → {"lora_A", "lora_B", and for DoRA "magnitude"}.
+        embeddings: parameter name → tensor. PEFT adds the whole embedding and head of the base
+            model when the adapter stands on one of them.
+    """
+
+    layers: dict[str, dict[str, torch.Tensor]]
+    embeddings: dict[str, torch.Tensor]
+
+
+def read_tensors(folder: Path) -> AdapterTensors:
+    """The tensors of an adapter that PEFT or Luthier wrote, by their names in the base model."""
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"cannot read the adapter in {folder}: {error}") from error
-    layers: dict[str, dict[str, torch.Tensor]] = {}
+    found = AdapterTensors({}, {})
     for key, tensor in tensors.items():
-        for kind, ending in ENDINGS.items():
-            if key.startswith(PREFIX) and key.endswith(f".{ending}"):
-                name = key[len(PREFIX) : -len(ending) - 1]
-                layers.setdefault(name, {})[kind] = tensor
-                break
-        else:
+        name = key.removeprefix(PREFIX)
+        kind = next((kind for kind, end in ENDINGS.items() if name.endswith(f".{end}")), None)
+        if name == key or "lora_embedding" in name:
             raise ModelError(f"{folder}: {key} is no tensor of a LoRA adapter on linear layers.")
-    return layers
+        if kind is None:
+            found.embeddings[name.replace(".base_layer.", ".")] = tensor
+        else:
+            layer = name.removesuffix(f".{ENDINGS[kind]}")
+            found.layers.setdefault(layer, {})[kind] = tensor
+    return found

@@ -9,42 +9,36 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import ModelError
+from luthier.models.quantize import QuantizedLinear
+
+LINEAR = (nn.Linear, Conv1D, QuantizedLinear)
 
 
 def list_linear_layers(model: Any) -> dict[str, nn.Module]:
-    """Every linear layer by its full name, the output head left out."""
-    head = model.get_output_embeddings()
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
-    }
+    """Every linear layer by its full name, the output head too."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, LINEAR)}
 
 
 def select_targets(
     model: Any, names: Sequence[str] | None, all_linear: bool
 ) -> dict[str, nn.Module]:
-    """The layers whose name is, or ends with, one of `names`; all of them with `all_linear`.
+    """The layers whose name is, or ends with, one of `names`; with `all_linear` all but the head.
 
     Raises:
         ModelError: a name that matches nothing (a typo would otherwise train less than asked).
     """
     linear = list_linear_layers(model)
-    chosen = dict(linear) if all_linear else {}
+    head = model.get_output_embeddings()
+    chosen = {name for name, module in linear.items() if all_linear and module is not head}
     for wanted in names or ():
-        matched = {
-            name: module
-            for name, module in linear.items()
-            if name == wanted or name.endswith(f".{wanted}")
-        }
+        matched = {name for name in linear if name == wanted or name.endswith(f".{wanted}")}
         if not matched:
             endings = sorted({name.rpartition(".")[2] for name in linear})
-            head = "; the output head cannot be a target yet" if "head" in wanted else ""
             raise ModelError(
-                f"lora_target_modules: {wanted!r} matches no linear layer of this model{head}. "
+                f"lora_target_modules: {wanted!r} matches no linear layer of this model. "
                 f"It has {', '.join(endings)}."
             )
-        chosen.update(matched)
+        chosen |= matched
     return {name: module for name, module in linear.items() if name in chosen}
 
 
@@ -63,5 +57,5 @@ def list_named_linears(model: Any) -> list[str]:
     return [
         name.removesuffix(".base")
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D)
+        if isinstance(module, LINEAR)
     ]

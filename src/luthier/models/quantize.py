@@ -82,7 +82,7 @@ class QuantizedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) → (…, O)."""
-        out = multiply_frozen(x.to(choose_compute_dtype(x)), self.read_weight)
+        out = multiply_frozen(x, self.read_weight)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantizedLinear:
@@ -172,9 +172,8 @@ def adopt_quantized_layers(causal: Any, quantization: Quantization) -> None:
     causal.is_loaded_in_4bit = causal.is_loaded_in_8bit = False
 
 
-def dequantize_layer(layer: QuantizedLinear, weight_OI: Tensor | None = None) -> nn.Module:
-    """The plain layer that `layer` stands for, with its own weight or another."""
-    weight_OI = layer.weight if weight_OI is None else weight_OI
+def dequantize_layer(layer: QuantizedLinear, weight_OI: Tensor) -> nn.Module:
+    """The plain layer that `layer` stands for, with the weight given."""
     with torch.device("meta"):
         plain: Any = (
             Conv1D(layer.out_features, layer.in_features)
@@ -188,10 +187,10 @@ def dequantize_layer(layer: QuantizedLinear, weight_OI: Tensor | None = None) ->
 
 
 def dequantize_model(causal: Any) -> None:
-    """Unpack every packed layer, so that the model is an ordinary one."""
+    """Unpack every packed layer into the model's precision, so that it is an ordinary model."""
     for name, module in list(causal.named_modules()):
         if isinstance(module, QuantizedLinear):
-            _replace(causal, name, dequantize_layer(module))
+            _replace(causal, name, dequantize_layer(module, module.read_weight(causal.dtype)))
 
 
 def count_parameters(causal: nn.Module) -> int:
@@ -212,8 +211,12 @@ def choose_compute_dtype(x: Tensor) -> torch.dtype:
 
 
 def multiply_frozen(x: Tensor, read_weight: Callable[[torch.dtype], Tensor]) -> Tensor:
-    """x Wᵀ for a frozen W (O, I) that is read anew in the backward pass, not kept until then."""
-    return _FrozenProduct.apply(x, read_weight)  # type: ignore[no-any-return]
+    """x Wᵀ for a frozen W (O, I) that is read anew in the backward pass, not kept until then.
+
+    Args:
+        read_weight: gives W in the precision it is asked for.
+    """
+    return _FrozenProduct.apply(x.to(choose_compute_dtype(x)), read_weight)  # type: ignore[no-any-return]
 
 
 class _FrozenProduct(torch.autograd.Function):
