@@ -52,6 +52,17 @@ characters is cut and ends in eight digits of its digest.
 """
 
 
+OLD_NAMES = """\
+## Old names
+
+Accepted with a note. `relora_steps` without `relora` turns ReLoRA on, as it used to.
+
+`optim_args` (`"rank=128, scale=0.25"`, or a mapping) and `optim_target_modules` are read as the
+keys of the chosen optimizer: with `optimizer: galore_adamw`, as `galore_rank`, `galore_scale` and
+`galore_target_modules`.
+"""
+
+
 def write_docs() -> str:
     """The whole text of docs/recipe-keys.md."""
     parts = [INTRODUCTION, *_recipe_tables()]
@@ -59,7 +70,7 @@ def write_docs() -> str:
     parts += ["### A custom instruct format (`type:` as a mapping)\n", _table(InstructFormat)]
     parts += [STUDIES, _table(Study)]
     parts += ["### `sample`\n", _table(Sample), "### An entry of `tasks`\n", _table(TaskSpec)]
-    parts += ["## Old names\n\nAccepted with a note.\n", _renames()]
+    parts += [OLD_NAMES, _renames()]
     parts += ["## Not yet available\n\nRefused by name, unless off.\n", _not_yet()]
     parts += ["## Refused\n\nKeys of other tools, refused with the reason.\n", _refused()]
     return "\n".join(parts)
@@ -103,6 +114,8 @@ def _renames() -> str:
     for part in ("role", "content"):
         lines.append(f"| `message_field_{part}` | `message_property_mappings.{part}` |")
     for key, values in dialect.LEGACY_VALUES.items():
+        lines += [f"| `{key}: {old}` | `{key}: {new}` |" for old, new in values.items()]
+    for key, values in dialect.DATASET_LEGACY_VALUES.items():
         lines += [f"| `{key}: {old}` | `{key}: {new}` |" for old, new in values.items()]
     return "\n".join(lines) + "\n"
 

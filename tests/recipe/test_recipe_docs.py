@@ -6,6 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from luthier.recipe import DatasetSource, InstructFormat, Recipe, Sample, Study, TaskSpec, dialect
+from luthier.recipe.kinds import choices_of
+from luthier.recipe.schema import SECTIONS
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -35,9 +37,24 @@ def test_no_key_stands_in_two_tables():
 
 
 def test_every_old_name_leads_to_a_key_that_exists():
-    known = {*Recipe.model_fields, *dialect.NOT_YET}
-    assert set(dialect.LEGACY.values()) <= known
+    assert set(dialect.LEGACY.values()) <= set(Recipe.model_fields)
     assert set(dialect.DATASET_LEGACY.values()) <= set(DatasetSource.model_fields)
-    for key, values in {**dialect.LEGACY_VALUES, **dialect.NOT_YET_VALUES}.items():
-        assert key in Recipe.model_fields
-        assert values
+    assert {*dialect.LEGACY_VALUES, *dialect.REFUSED_VALUES} <= set(Recipe.model_fields)
+
+
+def test_an_old_value_leads_to_one_that_is_taken_and_a_refused_one_is_not_taken():
+    for key, values in dialect.LEGACY_VALUES.items():
+        taken = choices_of(Recipe.model_fields[key])
+        for old, new in values.items():
+            assert old not in taken
+            assert not taken or new in taken
+    for key, refused in dialect.REFUSED_VALUES.items():
+        taken = choices_of(Recipe.model_fields[key])
+        for value, answer in refused.items():
+            assert value not in taken
+            assert answer.mend
+
+
+def test_every_key_stands_in_one_section_of_the_page_and_in_its_order():
+    listed = [key for part in SECTIONS.values() for key in part.model_fields]
+    assert listed == list(Recipe.model_fields)

@@ -85,20 +85,7 @@ def test_old_and_new_name_together_are_a_mistake(mistakes):
 
 
 @pytest.mark.parametrize(
-    "line",
-    [
-        "load_in_4bit: true",
-        "bnb_4bit_quant_type: nf4",
-        "galore_rank: 8",
-        "relora: true",
-        "relora_steps: 100",
-        "rl: dpo",
-        "deepspeed: zero3.json",
-        "fsdp_config: {x: 1}",
-        "hub_model_id: me/model",
-        "optimizer: galore_adamw",
-        "optimizer: adamw_bnb_8bit",
-    ],
+    "line", ["fsdp_config: {x: 1}", "hub_model_id: me/model", "context_parallel_size: 2"]
 )
 def test_a_technique_of_a_later_version_is_refused_as_not_yet(mistakes, line):
     problem = only(mistakes(SMALLEST + line + "\n"))
@@ -107,20 +94,21 @@ def test_a_technique_of_a_later_version_is_refused_as_not_yet(mistakes, line):
     assert problem.mend
 
 
-def test_qlora_is_not_yet_and_its_rank_is_no_second_mistake(mistakes):
-    problem = only(mistakes(SMALLEST + "adapter: qlora\nlora_r: 8\n"))
-    assert "`adapter: qlora` is not yet available" in problem.what
-
-
 @pytest.mark.parametrize(
     "line",
     [
         "load_in_4bit: false",
         "load_in_8bit: no",
         "relora_steps:",
+        "relora: false",
+        "relora_cpu_offload: false",
+        "optim_args:",
+        "optim_target_modules: []",
         "rl:",
+        "rl: false",
         "deepspeed: ''",
         "hub_model_id: null",
+        "push_to_hub: false",
         "strict: false",
         "model_type: AutoModelForCausalLM",
         "tokenizer_type: AutoTokenizer",
@@ -148,6 +136,18 @@ def test_a_line_that_asks_for_nothing_passes_silently(read, line):
         ("save_safetensors: false", "Leave it out"),
         ("lr_scheduler: cosin", "Did you mean `cosine`?"),
         ("neftune_noise_alpha: 0", "leave it out"),
+        ("optimizer: paged_adamw_8bit", "`optimizer: adamw_bnb_8bit`"),
+        ("optimizer: galore_adamw_layerwise", "`optimizer: galore_adamw`"),
+        ("optimizer: galore_adafactor", "`optimizer: galore_adamw_8bit`"),
+        ("optimizer: ao_adamw_8bit", "`optimizer: adamw_bnb_8bit`"),
+        ("optimizer: galore_adam", "Did you mean `galore_adamw`?"),
+        ("bnb_4bit_compute_dtype: float16", "`bnb_4bit_compute_dtype: bfloat16`"),
+        ("relora_cpu_offload: true", "Leave it out"),
+        ("rl: grpo", "`rl: dpo`"),
+        ("rl: dppo", "Did you mean `dpo`?"),
+        ("gptq: true", "`load_in_4bit: true`"),
+        ("deepspeed: 3", ""),
+        ("relora_prune_ratio: 0", ""),
         ("chat_template: llama3", "`tokenizer_default`"),
         ("special_tokens: {pd_token: x}", "`pad_token`"),
         ("gradient_checkpointing: offload", ""),
@@ -230,7 +230,7 @@ datasets:
   - split: train
   - words
 fp16: true
-rl: dpo
+rl: kto
 warmup_steps: 1
 warmup_ratio: 0.5
 """
@@ -274,7 +274,8 @@ def test_the_error_is_a_value_error_that_prints_every_mistake(read):
         ("{path: x, prompt: 'Read {'}", "cannot be read"),
         ("{path: x, prompt: 'Read {}'}", "empty braces"),
         ("{path: x, conversation: vicuna}", "`chatml`"),
-        ("{path: x, field_chosen: a}", "not yet available"),
+        ("{path: x, field_chosen: a}", "no pairs"),
+        ("{path: x, field_tools: a}", "not yet available"),
         ("{path: x, ds_type: xlsx}", "`csv`"),
     ],
 )
@@ -405,7 +406,7 @@ def test_set_reaches_into_lists_and_makes_what_is_absent(read):
 
 def test_set_can_mend_a_mistake_of_the_file(read):
     assert read(SMALLEST + "fp16: true\n", "fp16=false").recipe.fp16 is False
-    assert read(SMALLEST + "rl: dpo\n", "rl=").recipe.base_model == "embedded"
+    assert read(SMALLEST + "rl: kto\n", "rl=").recipe.base_model == "embedded"
 
 
 def test_set_replaces_the_same_setting_under_its_other_name(read):

@@ -43,7 +43,7 @@ def test_a_study_says_how_many_runs_it_is(tmp_path):
 
 def test_mistakes_fit_80_columns_and_keep_every_line_number(tmp_path):
     with pytest.raises(RecipeError) as caught:
-        load_any(write(tmp_path, RECIPE + "lora_use_dorra: true\nfp16: true\nrl: dpo\n"), ["a"])
+        load_any(write(tmp_path, RECIPE + "lora_use_dorra: true\nfp16: true\nrl: kto\n"), ["a"])
     text = render_mistakes(caught.value)
     body = text.split("\n", 1)[1]
     assert all(len(line) <= 80 for line in body.splitlines())

@@ -151,6 +151,8 @@ def check_source(
             where = (*path, mistake.key) if mistake.key else path
             problems.append(layer.problem(where, mistake.what, mistake.mend))
     notes: list[str] = []
+    if fields.model.conversation:
+        notes.append(f"`conversation: {fields.model.conversation}`: the chat template decides.")
     if fields.model.type == "sharegpt":
         notes.append("`type: sharegpt` is read as messages.")
     return CheckedSource(None if problems else fields.model, problems, notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from luthier.recipe.dataset import PREFERENCE_FORMATS
+from luthier.recipe.dataset import PREFERENCE_FORMATS, DatasetSource
 from luthier.recipe.keys.preference import PreferenceKeys
 from luthier.recipe.kinds import asks_for_nothing
 from luthier.recipe.rules.rule import Mistake, Rule
@@ -77,7 +77,8 @@ def _not_supervised(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
 
 def _data_fits(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
     for key in ("datasets", "test_datasets"):
-        for index, source in enumerate(getattr(recipe, key) or ()):
+        sources: tuple[DatasetSource, ...] = getattr(recipe, key) or ()
+        for index, source in enumerate(sources):
             if source.holds_pairs == (recipe.rl is not None):
                 continue
             path = (key, index, "type")
