@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from luthier import api
 from luthier.data.elle import elle_example, generate_elle
 from luthier.data.elle.preferences import FAILURES, generate_preferences
 from luthier.data.elle.world import REQUIRED_KEYS
 from luthier.data.formats import reader_of
+from luthier.data.load import load_examples
 from luthier.data.rows import Row
 from luthier.errors import DataError
 from luthier.evaluate.tasks.elle_score import CIC_VALUES, score_elle
@@ -27,7 +30,7 @@ def elle(count: int, level: Any = "cic", style: Any = "compact", **options: Any)
     return [elle_example(row) for row in rows]
 
 
-def pairs(count: int, **told: Any) -> list[dict[str, Any]]:
+def pairs(count: int, **told: Any) -> list[dict[Any, Any]]:
     return list(generate_preferences(elle(count, **told), count, 1))
 
 
@@ -163,6 +166,17 @@ def test_rows_of_another_kind_are_refused_by_name() -> None:
     source = DatasetSource(path="a.jsonl")
     messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
     for truth in ({}, {"truth": {"level": "basic"}}):
-        row = Row("a.jsonl:3", {"messages": messages, **truth})
+        fields: dict[Any, Any] = {"messages": messages, **truth}
+        row = Row("a.jsonl:3", fields)
         with pytest.raises(DataError, match=r"a\.jsonl:3: .* `luthier data elle` wrote"):
             generate_preferences([reader_of(source)(row, source)], 1, 0)
+
+
+def test_a_file_of_pairs_is_written_one_for_each_row(tmp_path: Path) -> None:
+    rows, out = tmp_path / "elle.jsonl", tmp_path / "pairs.jsonl"
+    api.write_elle(rows, level="cic", style="compact", count=12, seed=3)
+    assert api.write_preferences(out, rows=rows, seed=1) == dict.fromkeys(FAILURES, 2)
+    first = out.read_text(encoding="utf-8")
+    assert len(load_examples(DatasetSource(path=str(out), type="preference")).examples) == 12
+    api.write_preferences(out, rows=rows, count=12, seed=1)
+    assert out.read_text(encoding="utf-8") == first

@@ -25,7 +25,7 @@ BAD = {"role": "assistant", "content": "Go"}
 TURN = [("user", "Hi", False), ("assistant", "Hello", True)]
 
 
-def read(fields: dict[str, Any], kind: str = "preference", **source: Any) -> Example:
+def read(fields: dict[Any, Any], kind: str = "preference", **source: Any) -> Example:
     dataset = DatasetSource.model_validate({"path": "a.jsonl", "type": kind, **source})
     return reader_of(dataset)(Row("a.jsonl:7", fields), dataset)
 
@@ -34,7 +34,7 @@ def turns(example: Example) -> list[tuple[str, str, bool]]:
     return [(turn.role, turn.content, turn.train) for turn in example.messages]
 
 
-def pair(fields: dict[str, Any], kind: str = "preference", **source: Any) -> list[Any]:
+def pair(fields: dict[Any, Any], kind: str = "preference", **source: Any) -> list[Any]:
     """The turns of the chosen conversation, then the rejected answer."""
     example = read(fields, kind, **source)
     assert example.rejected is not None
@@ -42,7 +42,7 @@ def pair(fields: dict[str, Any], kind: str = "preference", **source: Any) -> lis
     return [*turns(example), example.rejected.content]
 
 
-def refusal(fields: dict[str, Any], kind: str = "preference", **source: Any) -> str:
+def refusal(fields: dict[Any, Any], kind: str = "preference", **source: Any) -> str:
     with pytest.raises(DataError) as caught:
         read(fields, kind, **source)
     message = str(caught.value)
@@ -70,7 +70,7 @@ def refusal(fields: dict[str, Any], kind: str = "preference", **source: Any) -> 
         },
     ],
 )
-def test_texts_messages_and_conversations_read_alike(fields: dict[str, Any]) -> None:
+def test_texts_messages_and_conversations_read_alike(fields: dict[Any, Any]) -> None:
     assert pair(fields) == [*TURN, "Go"]
 
 
@@ -155,7 +155,7 @@ def test_a_speaker_who_goes_on_says_one_turn() -> None:
         ),
     ],
 )
-def test_a_bad_pair_is_refused_by_file_and_line(fields: dict[str, Any], said: str) -> None:
+def test_a_bad_pair_is_refused_by_file_and_line(fields: dict[Any, Any], said: str) -> None:
     assert said in refusal(fields)
 
 

@@ -111,14 +111,14 @@ _PAIR_PARTS = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 def _write_pairs(path: Path, data: TokenizedPairs) -> None:
-    parts = {name: [getattr(pair, name) for pair in data.pairs] for name in _PAIR_PARTS}
-    np.savez(
-        path,
-        ids=np.array([pair.id for pair in data.pairs]),
-        counts=np.array([data.dropped, data.truncated, data.same]),
-        **{name: np.concatenate(rows) for name, rows in parts.items()},
-        **{f"{name}_lengths": np.array([*map(len, rows)]) for name, rows in parts.items()},
-    )
+    arrays: dict[str, Any] = {
+        "ids": np.array([pair.id for pair in data.pairs]),
+        "counts": np.array([data.dropped, data.truncated, data.same]),
+    }
+    for name in _PAIR_PARTS:
+        rows = [getattr(pair, name) for pair in data.pairs]
+        arrays |= {name: np.concatenate(rows), f"{name}_lengths": np.array([*map(len, rows)])}
+    np.savez(path, **arrays)
 
 
 def _read_pairs(path: Path) -> TokenizedPairs:

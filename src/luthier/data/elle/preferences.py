@@ -21,7 +21,7 @@ from random import Random
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from luthier.data.elle.flat_json import FlatValue, write_flat_json
-from luthier.data.elle.framework import MAX_CONFIDENCE, PHASE_TABLE
+from luthier.data.elle.framework import MAX_CONFIDENCE, PHASE_TABLE, Phase
 from luthier.data.elle.world import REQUIRED_KEYS
 from luthier.data.examples import Example
 from luthier.errors import DataError
@@ -34,6 +34,7 @@ FIGURES = {
     "entropy": r"(?<=entropy )F|(?<=- 0\.3 x )F",
     "causality": r"(?<=causal power )F|(?<=\+ 0\.25 x )F",
 }
+PHASES: tuple[Phase, ...] = tuple(PHASE_TABLE)
 # Twice the score's tolerance at least, so that the figure counts as wholly wrong.
 SMALLEST_ERROR = 0.2
 LARGEST_ERROR = 0.4
@@ -129,8 +130,8 @@ def _surround(briefing: Briefing, random: Random) -> str:
 
 
 def _misname_phase(briefing: Briefing, random: Random) -> str:
-    right = briefing["phase"]
-    wrong = random.choice([phase for phase in PHASE_TABLE if phase != right])
+    others: list[Phase] = [phase for phase in PHASES if phase != briefing["phase"]]
+    wrong = random.choice(others)
     told = f"The system is {wrong}: {PHASE_TABLE[wrong].description}."
     return _retell(
         briefing, {"phase": wrong}, "phase_assessment", r"^The system is \w+: [^.]*\.", told
@@ -243,8 +244,7 @@ def _read_briefing(example: Example) -> Briefing:
 
 
 def _is_flat(value: object) -> TypeGuard[Briefing]:
-    return (
-        isinstance(value, dict)
-        and len(cast(Briefing, value)) > 1
-        and all(isinstance(item, (str, int, float)) for item in cast(Briefing, value).values())
-    )
+    if not isinstance(value, dict) or len(cast(dict[str, object], value)) < 2:
+        return False
+    items = cast(dict[str, object], value).values()
+    return all(isinstance(item, (str, int, float)) for item in items)
