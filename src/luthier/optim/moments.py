@@ -54,7 +54,7 @@ def compute_direction_8bit(
         return compute_direction(state, gradient, step, adam)
     from bitsandbytes.functional import optimizer_update_8bit_blockwise
 
-    gradient = gradient.float().contiguous()
+    dtype, gradient = gradient.dtype, gradient.float().contiguous()
     if "codes1" not in state:
         blocks = math.ceil(gradient.numel() / BLOCK_SIZE)
         for number in (1, 2):
@@ -80,7 +80,7 @@ def compute_direction_8bit(
         state["maxima1"],
         state["maxima2"],
     )
-    return direction
+    return direction.to(dtype)
 
 
 @functools.cache

@@ -11,9 +11,14 @@ from luthier.optim.apollo import apply_apollo
 from luthier.optim.fira import apply_fira
 from luthier.optim.galore import apply_galore
 from luthier.optim.projected import ProjectedAdamW, Rule
-from luthier.optim.settings import Groups, OptimizerSettings
+from luthier.optim.settings import AdamSettings, Groups, OptimizerSettings
 
 Build = Callable[[Groups, OptimizerSettings], torch.optim.Optimizer]
+
+
+def build_plain(build: Callable[[Groups, AdamSettings], torch.optim.Optimizer]) -> Build:
+    """The builder of an optimizer that needs Adam's constants only."""
+    return lambda groups, settings: build(groups, settings.adam)
 
 
 def build_adamw_8bit(groups: Groups, settings: OptimizerSettings) -> torch.optim.Optimizer:
@@ -41,8 +46,8 @@ def build_apollo_mini(groups: Groups, settings: OptimizerSettings) -> torch.opti
 
 
 OPTIMIZERS: dict[str, Build] = {
-    "adamw_torch": build_adamw,
-    "adamw_torch_fused": build_fused_adamw,
+    "adamw_torch": build_plain(build_adamw),
+    "adamw_torch_fused": build_plain(build_fused_adamw),
     "adamw_bnb_8bit": build_adamw_8bit,
     "galore_adamw": build_projected(apply_galore),
     "galore_adamw_8bit": build_projected(apply_galore, bits=8),
