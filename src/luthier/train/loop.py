@@ -20,8 +20,9 @@ from luthier.objectives.objective import LOSS, add_share, count_totals
 from luthier.optim.schedules import Schedule
 from luthier.seeding import seed_step
 from luthier.train.cadence import Cadence
-from luthier.train.checkpoint import Checkpoints
+from luthier.train.checkpoint import Checkpoints, name_base
 from luthier.train.progress import Recorder
+from luthier.train.restarts import Restarts
 from luthier.train.state import LoopState, StepReport
 from luthier.train.validation import ValidationData, validate
 
@@ -40,6 +41,7 @@ class LoopParts(NamedTuple):
     examples: Sequence[Any]
     pack: Callable[[Sequence[Any]], Any]  # examples → one micro-batch
     validation: ValidationData | None
+    restarts: Restarts | None = None
 
 
 class LoopSettings(NamedTuple):
@@ -70,6 +72,10 @@ def run_loop(
     while state.step < total_steps and not _patience_spent(state, settings):
         report = take_step(parts, settings, state.step)
         state = _count(state, report, clock.seconds())
+        if parts.restarts is not None and parts.restarts.due(state.step):
+            parts.restarts.perform(state.step, parts.adapter, parts.optimizer)
+            state = replace(state, base=name_base(state.step))
+            checkpoints.save_base(name_base(state.step), parts.adapter)
         if settings.logging.due(state.step, total_steps):
             recorder.log_step(state, report)
             state = replace(state, window_loss=0.0, window_figures={}, window_steps=0)

@@ -31,3 +31,4 @@ class LoopState:
     best_val_loss: float = math.inf
     last_val_loss: float | None = None
     evaluations_since_best: int = 0
+    base: str | None = None  # where the frozen weights lie that restarts have merged into

@@ -1,0 +1,37 @@
+"""When the update is merged into the frozen weights and begun anew, and what that takes.
+
+A restart is a function of seed and step, as all randomness here: a resumed run repeats it exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from luthier.adapters.attached import AttachedAdapter
+from luthier.errors import TrainingError
+from luthier.optim.prune import Pruning, prune_moments
+from luthier.seeding import derive_seed
+
+
+class Restarts(NamedTuple):
+    after_steps: frozenset[int]
+    pruning: Pruning
+    seed: int
+
+    def due(self, step: int) -> bool:
+        """Whether a restart is due after optimizer step `step` (1-based)."""
+        return step in self.after_steps
+
+    def perform(self, step: int, adapter: AttachedAdapter, optimizer: Any) -> None:
+        """Merge, begin anew, prune the optimizer's moments."""
+        assert adapter.base is not None, "only an adapter on a base that moves can restart"
+        adapter.base.restart(derive_seed("restart", self.seed, step))
+        parameters = adapter.parameters.values()
+        draw = derive_seed("prune", self.seed, step)
+        zeroed = prune_moments(optimizer, parameters, self.pruning, draw)
+        asked = 1.0 if self.pruning.method == "reset" else self.pruning.ratio
+        if zeroed < 0.99 * asked:
+            raise TrainingError(
+                f"the restart after step {step} set {zeroed:.2%} of the optimizer's moments to "
+                f"zero instead of {asked:.2%}. Use optimizer: adamw_torch_fused."
+            )
