@@ -17,7 +17,7 @@ from luthier.device import (
     describe_processor,
     flash_attention_available,
 )
-from luthier.models.load import EMBEDDED_FOLDER
+from luthier.models.places import EMBEDDED_FOLDER
 from luthier.provenance import PACKAGES, list_versions
 
 OPTIONAL = {

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
 
 from luthier import device
-from luthier.adapters import peft_format
 from luthier.adapters.load_adapter import load_adapter
-from luthier.errors import ModelError
-from luthier.files import RunLayout, read_json
-from luthier.models.load import grow_embeddings, load_base_model, load_tokenizer
+from luthier.adapters.stacked import load_stacked_model
+from luthier.models.load import grow_embeddings, load_tokenizer
 from luthier.models.packed import PackedModel
-from luthier.recipe.load import load_recipe
+from luthier.models.places import ModelPlace, find_model
+
+__all__ = ["EvaluatedModel", "ModelPlace", "find_model", "load_model"]
 
 
 @dataclass(frozen=True)
@@ -48,50 +47,6 @@ class EvaluatedModel:
             self.causal.set_attn_implementation(before)
 
 
-@dataclass(frozen=True)
-class ModelPlace:
-    """Where a model's parts lie: the base, the adapter on it, and the tokenizer."""
-
-    base: str
-    adapter: Path | None
-    tokenizer: str
-
-
-def find_model(name: str) -> ModelPlace:
-    """What `name` means: a run's folder, an adapter's folder, a model's folder, or a hub id.
-
-    Raises:
-        ModelError: a run that has not finished, or a folder without a model.
-    """
-    folder = Path(name)
-    layout = RunLayout(folder)
-    if layout.recipe.exists() and not (folder / "config.json").exists():
-        if layout.adapter.exists():
-            return _place_of_adapter(layout.adapter, load_recipe(layout.recipe).recipe.base_model)
-        if layout.model.exists():
-            return ModelPlace(str(layout.model), None, str(layout.model))
-        raise ModelError(
-            f"{name} holds a run without a result. Finish it with `luthier train … --resume`."
-        )
-    if (folder / peft_format.CONFIG).exists():
-        return _place_of_adapter(folder, None)
-    if folder.is_dir() and not (folder / "config.json").exists():
-        why = f" Its run failed: see {layout.error}." if layout.error.exists() else ""
-        raise ModelError(
-            f"{name} holds neither a run's result nor an adapter nor a model.{why} Give the folder "
-            "of a finished run, or one with an adapter_config.json or a config.json."
-        )
-    return ModelPlace(name, None, name)
-
-
-def _place_of_adapter(folder: Path, base: str | None) -> ModelPlace:
-    base = base or read_json(folder / peft_format.CONFIG).get("base_model_name_or_path")
-    if not base:
-        raise ModelError(f"{folder} does not name the base model it was trained on.")
-    own_tokenizer = (folder / "tokenizer_config.json").exists()
-    return ModelPlace(str(base), folder, str(folder) if own_tokenizer else str(base))
-
-
 def load_model(
     name: str,
     *,
@@ -101,6 +56,8 @@ def load_model(
     trust_remote_code: bool = False,
 ) -> EvaluatedModel:
     """Load the model in `name` onto the device, in float32 or (GPUs, `bf16`) bfloat16.
+
+    An adapter that was trained on a quantised base stands on the same quantised base again.
 
     Args:
         chat_template: the template to ask with, where it is not the tokenizer's own.
@@ -114,8 +71,12 @@ def load_model(
         special_tokens=special_tokens,
         trust_remote_code=trust_remote_code,
     ).tokenizer
-    causal = load_base_model(
-        place.base, dtype=getattr(torch, precision), trust_remote_code=trust_remote_code
+    causal = load_stacked_model(
+        place.base,
+        dtype=getattr(torch, precision),
+        quantization=place.quantization,
+        place=PartialState().device,
+        trust_remote_code=trust_remote_code,
     )
     grow_embeddings(causal, len(tokenizer))
     if place.adapter is not None:

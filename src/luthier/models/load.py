@@ -11,11 +11,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAn
 from transformers.utils import logging as transformers_logging
 
 from luthier.errors import ModelError
+from luthier.models.places import find_root, find_tokenizer, locate_model
 from luthier.models.quantize import Quantization, adopt_quantized_layers, import_bitsandbytes
 from luthier.seeding import derive_seed, seed_everything
-
-EMBEDDED = "embedded"
-EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
 CHATML = (
     "{% for message in messages %}"
@@ -36,11 +34,6 @@ class LoadedTokenizer(NamedTuple):
     notes: tuple[str, ...]
 
 
-def locate_model(name: str) -> str:
-    """The folder or hub id that transformers loads for a recipe's `base_model`."""
-    return str(EMBEDDED_FOLDER) if name == EMBEDDED else name
-
-
 def load_base_model(
     name: str,
     *,
@@ -57,7 +50,7 @@ def load_base_model(
             (Gemma 2) is not PyTorch's own.
         quantization: pack the linear layers but the output head; each is packed as it is read, so
             that the whole model need never fit in `dtype`.
-        place: the device to load onto; the CPU when absent.
+        place: the device to pack on; the CPU when absent, and without `quantization`.
 
     Raises:
         ModelError: no such folder or hub id, a model that is not a causal language model, or one
@@ -92,9 +85,8 @@ def load_base_model(
 def _loading_choices(
     quantization: Quantization | None, dtype: torch.dtype, place: torch.device | None
 ) -> dict[str, Any]:
-    choices: dict[str, Any] = {} if place is None else {"device_map": {"": place}}
     if quantization is None:
-        return choices
+        return {}
     import_bitsandbytes()
     packing = BitsAndBytesConfig(
         load_in_4bit=quantization.bits == 4,
@@ -104,7 +96,7 @@ def _loading_choices(
         bnb_4bit_compute_dtype=dtype,
     )
     # Without a place, transformers would take the GPU of its own accord.
-    return {"device_map": {"": "cpu"}, **choices, "quantization_config": packing}
+    return {"device_map": {"": place or "cpu"}, "quantization_config": packing}
 
 
 def load_tokenizer(
@@ -121,7 +113,7 @@ def load_tokenizer(
     """
     with _explained(name):
         tokenizer = AutoTokenizer.from_pretrained(
-            locate_model(name), trust_remote_code=trust_remote_code
+            find_tokenizer(name), trust_remote_code=trust_remote_code
         )
     notes: list[str] = []
     added = 0
@@ -191,7 +183,8 @@ class _explained:
 
 
 def read_saved_dtype(name: str) -> torch.dtype:
-    """The precision in which a model's weights are stored."""
-    with _explained(name):
-        dtype = AutoConfig.from_pretrained(locate_model(name)).dtype
+    """The precision in which a model's weights are stored; a run's are those of its base."""
+    root = find_root(name)
+    with _explained(root):
+        dtype = AutoConfig.from_pretrained(locate_model(root)).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

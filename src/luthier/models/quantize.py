@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from luthier.recipe.resolve import quantised_bits
+from luthier.recipe.schema import Recipe
+
 
 class Quantization(NamedTuple):
     """How the linear layers of a base model are packed; the output head never is."""
@@ -30,6 +33,14 @@ class Quantization(NamedTuple):
     bits: Literal[4, 8]
     quant_type: Literal["nf4", "fp4"] = "nf4"  # of 4 bit
     double: bool = True  # of 4 bit
+
+
+def choose_quantization(recipe: Recipe) -> Quantization | None:
+    """How a recipe wants the frozen base packed; None for not at all."""
+    bits = quantised_bits(recipe)
+    if bits is None:
+        return None
+    return Quantization(bits, recipe.bnb_4bit_quant_type, recipe.bnb_4bit_use_double_quant)
 
 
 class PackedWeight(NamedTuple):

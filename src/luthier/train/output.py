@@ -19,7 +19,8 @@ from luthier.files import (
     write_json,
     write_text,
 )
-from luthier.models.load import locate_model
+from luthier.models.places import EMBEDDED, digest_base
+from luthier.models.quantize import count_parameters
 from luthier.recipe.load import dump_recipe, load_recipe, normalised
 from luthier.recipe.schema import Recipe
 from luthier.train.prepare import PreparedData
@@ -82,9 +83,16 @@ def describe_origin(recipe: Recipe, data: PreparedData) -> dict[str, Any]:
         },
         "model": {
             "name": recipe.base_model,
-            "sha256": provenance.digest_model(Path(locate_model(recipe.base_model))),
+            "path": _find_folder(recipe.base_model),
+            "sha256": digest_base(recipe.base_model),
         },
     }
+
+
+def _find_folder(base_model: str) -> str | None:
+    """Where a local base model lies, so that it is found from another working directory too."""
+    folder = Path(base_model)
+    return str(folder.resolve()) if base_model != EMBEDDED and folder.exists() else None
 
 
 def save_result(layout: RunLayout, adapter: AttachedAdapter, tokenizer: Any) -> None:
@@ -108,7 +116,7 @@ def write_done(layout: RunLayout, state: LoopState, adapter: AttachedAdapter, ca
             "tokens_per_second": state.tokens / max(state.seconds, 1e-9),
             "peak_memory_bytes": device.measure_peak_memory_bytes(),
             "trainable_parameters": trainable,
-            "total_parameters": sum(p.numel() for p in causal.parameters()) - added,
+            "total_parameters": count_parameters(causal) - added,
             "final_loss": state.last_loss,
             "val_loss": state.last_val_loss,
         },
