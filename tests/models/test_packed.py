@@ -198,3 +198,60 @@ def test_hidden_states_are_those_where_a_label_is() -> None:
         hidden = packed.hidden_states(batch)
         assert torch.equal(model.lm_head(hidden), packed.logits(batch))
     assert hidden.shape[0] == len(batch.targets) == 2 + 3
+
+
+def branch_row(trunk: int, *branches: int) -> tuple[PackedBatch, list[Tensor]]:
+    """A trunk with branches, labelled everywhere, and the places of each whole example in it."""
+    total = trunk + sum(branches)
+    ids = torch.from_numpy(make_examples(total)[0].input_ids.astype(np.int64))
+    starts = np.cumsum([trunk, *branches])[:-1]
+    own = [torch.arange(n) + int(start) for n, start in zip(branches, starts, strict=True)]
+    positions = torch.cat([torch.arange(trunk), *(trunk + torch.arange(n) for n in branches)])
+    row = PackedBatch(ids[None], positions[None], torch.arange(total), ids, (trunk, *branches))
+    return row, [torch.cat([torch.arange(trunk), place]) for place in own]
+
+
+@pytest.mark.parametrize("branches", [(2, 6), (5, 1), (3, 3, 7)])
+@pytest.mark.parametrize("family", ["gpt2", "gpt_neox", "gemma", "llama", "mistral", "qwen3"])
+def test_branches_see_their_trunk_and_themselves_and_no_sibling(
+    family: str, branches: tuple[int, ...]
+) -> None:
+    row, examples = branch_row(6, *branches)
+    model = build_model(family)
+    with torch.no_grad():
+        found = PackedModel(model).logits(row, branches=len(branches))
+        for places in examples:
+            expected = model(row.input_ids[:, places], use_cache=False).logits[0]
+            assert relative_error(found[places], expected) < tolerance(family)
+
+
+@pytest.mark.parametrize(
+    ("family", "shares"), [("qwen2", True), ("gpt2", True), ("mistral", True), ("gemma2", False)]
+)
+def test_prompts_are_shared_where_the_packed_attention_is_taken(family: str, shares: bool) -> None:
+    assert PackedModel(build_model(family)).shares_prompts is shares
+
+
+def test_a_position_labelled_twice_gives_its_hidden_state_twice() -> None:
+    batch = pack(make_examples(6))
+    twice = batch._replace(label_positions=torch.tensor([2, 4, 2]))
+    packed = PackedModel(build_model("qwen2"))
+    with torch.no_grad():
+        hidden = packed.hidden_states(twice)
+        once = packed.hidden_states(batch._replace(label_positions=torch.tensor([2, 4])))
+    assert torch.equal(hidden, once[[0, 1, 0]])
+
+
+def test_gradient_checkpointing_keeps_branches_apart() -> None:
+    row, _ = branch_row(4, 3, 5)
+    gradients: list[dict[str, Tensor]] = []
+    for checkpointing in (False, True):
+        model = build_model("qwen2")
+        packed = PackedModel(model)
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        packed.hidden_states(row, branches=2).square().sum().backward()
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    for name, expected in gradients[0].items():
+        assert torch.equal(gradients[1][name], expected), name
