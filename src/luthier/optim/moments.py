@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from luthier.models.quantize import import_bitsandbytes
 from luthier.optim.settings import AdamSettings
 
 # bitsandbytes' own: a block shares one absolute maximum, and what is small stays in 32 bits.
@@ -52,8 +53,6 @@ def compute_direction_8bit(
     """
     if gradient.numel() < SMALLEST_8_BIT:
         return compute_direction(state, gradient, step, adam)
-    from bitsandbytes.functional import optimizer_update_8bit_blockwise
-
     dtype, gradient = gradient.dtype, gradient.float().contiguous()
     if "codes1" not in state:
         blocks = math.ceil(gradient.numel() / BLOCK_SIZE)
@@ -62,7 +61,7 @@ def compute_direction_8bit(
             state[f"maxima{number}"] = gradient.new_zeros(blocks)
     direction = torch.zeros_like(gradient)
     signed, unsigned = _code_maps(gradient.device)
-    optimizer_update_8bit_blockwise(
+    import_bitsandbytes().optimizer_update_8bit_blockwise(
         "adam",
         gradient,
         direction,
@@ -86,6 +85,5 @@ def compute_direction_8bit(
 @functools.cache
 def _code_maps(device: torch.device) -> tuple[Tensor, Tensor]:
     """What the 256 codes mean, for m and for v: the same for all parameters, so not in a state."""
-    from bitsandbytes.functional import create_dynamic_map
-
-    return create_dynamic_map(signed=True).to(device), create_dynamic_map(signed=False).to(device)
+    create = import_bitsandbytes().create_dynamic_map
+    return create(signed=True).to(device), create(signed=False).to(device)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import torch
 
+from luthier.models.quantize import import_bitsandbytes
 from luthier.optim.adamw import build_adamw, build_fused_adamw
 from luthier.optim.apollo import apply_apollo
 from luthier.optim.fira import apply_fira
@@ -23,6 +24,7 @@ def build_plain(build: Callable[[Groups, AdamSettings], torch.optim.Optimizer]) 
 
 def build_adamw_8bit(groups: Groups, settings: OptimizerSettings) -> torch.optim.Optimizer:
     """8-bit AdamW; bitsandbytes is imported only where it is used."""
+    import_bitsandbytes()  # quietly
     from luthier.optim.adamw_8bit import build_adamw_8bit as build
 
     return build(groups, settings)
