@@ -30,6 +30,11 @@ class TokenizedExample(NamedTuple):
         return len(self.input_ids)
 
     @property
+    def sequence_tokens(self) -> int:
+        """What a model must be able to read at once."""
+        return len(self.input_ids)
+
+    @property
     def supervised_tokens(self) -> int:
         # The first token has no predecessor to predict it from.
         return int(self.loss_mask[1:].sum())

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from luthier.data.columns import has_header, rename_columns
 from luthier.data.elle import elle_example, generate_elle
+from luthier.data.elle.preferences import add_rejected
 from luthier.data.examples import Example
 from luthier.data.formats import reader_of
 from luthier.data.rows import OnBadRow, refuse
@@ -79,11 +80,7 @@ def _examples(
     source: DatasetSource, on_bad_row: OnBadRow | None, tools: list[str]
 ) -> Iterator[Example]:
     if source.generate is not None:
-        rows = generate_elle(
-            source.level, source.style, source.count, source.seed, source.hide_values
-        )
-        for number, row in enumerate(rows, start=1):
-            yield elle_example(row, where=f"elle:{number}")
+        yield from _generated(source)
         return
     if source.path is None:
         raise DataError("a dataset without `path`. Give a file, a folder or a hub id.")
@@ -106,6 +103,13 @@ def _examples(
         if row.fields.get("tools"):
             tools.append(row.where)
         yield example
+
+
+def _generated(source: DatasetSource) -> Iterator[Example]:
+    """Elle rows, or each of them with a rejected answer that fails in one way."""
+    rows = generate_elle(source.level, source.style, source.count, source.seed, source.hide_values)
+    examples = (elle_example(row, where=f"elle:{i}") for i, row in enumerate(rows, start=1))
+    return add_rejected(list(examples), source.seed) if source.holds_pairs else examples
 
 
 def _tools_note(tools: list[str]) -> str:

@@ -26,5 +26,10 @@ class TokenizedPair(NamedTuple):
         return len(self.prompt_ids) + len(self.chosen_ids) + len(self.rejected_ids)
 
     @property
+    def sequence_tokens(self) -> int:
+        """Tokens of the longer of the two conversations: what a model must be able to read."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    @property
     def supervised_tokens(self) -> int:
         return len(self.chosen_ids) + len(self.rejected_ids)

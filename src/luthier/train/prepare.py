@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luthier.data.batches import TokenizedExample
 from luthier.data.examples import Example
 from luthier.data.load import load_examples
-from luthier.data.prepared import digest_examples, tokenize_once
+from luthier.data.prepared import digest_examples, tokenize_once, tokenize_pairs_once
 from luthier.data.split import split_examples
 from luthier.data.tokenize import TokenizeOptions
+from luthier.data.tokenize_pairs import PairOptions
 from luthier.errors import DataError
 from luthier.models.load import CHATML, require_chat_template
 from luthier.recipe.dataset import DatasetSource
@@ -21,8 +21,8 @@ TOKENIZER_DEFAULT = "tokenizer_default"
 
 
 class PreparedData(NamedTuple):
-    training: list[TokenizedExample]
-    validation: list[TokenizedExample]
+    training: list[Any]  # TokenizedExample, or TokenizedPair where the recipe has `rl`
+    validation: list[Any]
     digest: str
     notes: tuple[str, ...]
 
@@ -47,14 +47,20 @@ def prepare_data(
         validation = _read_parts(recipe.test_datasets, skip_bad_rows, notes)
     elif recipe.val_set_size:
         training, validation = _hold_out(training, recipe.val_set_size, recipe.seed)
-    folder = cache or (Path(recipe.dataset_prepared_path) if recipe.dataset_prepared_path else None)
     digest = digest_examples([example for part in training for example in part.examples])
     return PreparedData(
-        _tokenize(training, recipe, tokenizer, folder, notes),
-        _tokenize(validation, recipe, tokenizer, folder, notes),
+        _tokenize(training, recipe, tokenizer, cache, notes),
+        _tokenize(validation, recipe, tokenizer, cache, notes),
         digest,
         tuple(notes),
     )
+
+
+def find_cache(recipe: Recipe, given: Path | None) -> Path | None:
+    """The folder that keeps what is prepared: the study's, else the recipe's, if any."""
+    if given is None and recipe.dataset_prepared_path is not None:
+        return Path(recipe.dataset_prepared_path)
+    return given
 
 
 def choose_chat_template(recipe: Recipe) -> str:
@@ -100,29 +106,51 @@ def _hold_out(parts: list[_Part], size: float, seed: int) -> tuple[list[_Part], 
 
 def _tokenize(
     parts: list[_Part], recipe: Recipe, tokenizer: Any, folder: Path | None, notes: list[str]
-) -> list[TokenizedExample]:
-    examples: list[TokenizedExample] = []
+) -> list[Any]:
+    examples: list[Any] = []
     usual = tokenizer.chat_template
     for source, rows in parts:
         if source.chat_template not in (None, TOKENIZER_DEFAULT):
             tokenizer.chat_template = (
                 CHATML if source.chat_template == "chatml" else source.chat_template
             )
-        if any(row.messages for row in rows):
-            require_chat_template(tokenizer, recipe.base_model)
-        options = TokenizeOptions(
-            recipe.sequence_len,
-            recipe.excess_length_strategy,
-            recipe.train_on_inputs,
-            source.train_on_eos,
-        )
-        data = tokenize_once(rows, tokenizer, options, folder)
-        for count, word in ((data.dropped, "dropped"), (data.truncated, "cut")):
-            if count:
-                notes.append(
-                    f"{count} of {len(rows)} examples {word}: longer than sequence_len "
-                    f"{recipe.sequence_len}."
-                )
-        examples += data.examples
+        tokenize = _tokenize_pairs if recipe.rl else _tokenize_supervised
+        found = tokenize(source, rows, recipe, tokenizer, folder)
+        examples += found.examples
+        notes += found.remarks
         tokenizer.chat_template = usual
     return examples
+
+
+class _Tokenized(NamedTuple):
+    examples: list[Any]
+    remarks: list[str]
+
+
+def _tokenize_supervised(
+    source: DatasetSource, rows: list[Example], recipe: Recipe, tokenizer: Any, folder: Path | None
+) -> _Tokenized:
+    if any(row.messages for row in rows):
+        require_chat_template(tokenizer, recipe.base_model)
+    options = TokenizeOptions(
+        recipe.sequence_len,
+        recipe.excess_length_strategy,
+        recipe.train_on_inputs,
+        source.train_on_eos,
+    )
+    data = tokenize_once(rows, tokenizer, options, folder)
+    remarks = [
+        f"{count} of {len(rows)} examples {word}: longer than sequence_len {recipe.sequence_len}."
+        for count, word in ((data.dropped, "dropped"), (data.truncated, "cut"))
+        if count
+    ]
+    return _Tokenized(data.examples, remarks)
+
+
+def _tokenize_pairs(
+    _source: DatasetSource, rows: list[Example], recipe: Recipe, tokenizer: Any, folder: Path | None
+) -> _Tokenized:
+    # Without a chat template a prompt of one text is taken as it stands.
+    options = PairOptions(recipe.sequence_len, recipe.excess_length_strategy)
+    data = tokenize_pairs_once(rows, tokenizer, options, folder)
+    return _Tokenized(data.pairs, data.list_remarks(recipe.sequence_len))

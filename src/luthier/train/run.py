@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,10 +13,11 @@ from rich.console import Console
 
 from luthier import device
 from luthier.adapters.attached import AttachedAdapter
-from luthier.data.batches import pack
+from luthier.adapters.update_rank import measure_update_rank
 from luthier.files import RunLayout
 from luthier.models.load import load_tokenizer
 from luthier.recipe.load import normalised
+from luthier.recipe.resolve import resolve_bf16
 from luthier.recipe.schema import Recipe
 from luthier.train.build import (
     BuiltModel,
@@ -26,12 +28,21 @@ from luthier.train.build import (
     build_settings,
     build_validation,
     check_lengths,
+    load_start,
 )
-from luthier.train.checkpoint import Checkpoints, load_optimizer, load_weights, read_checkpoint
+from luthier.train.checkpoint import (
+    Checkpoints,
+    load_base,
+    load_optimizer,
+    load_weights,
+    read_checkpoint,
+)
+from luthier.train.goal import add_reference
 from luthier.train.loop import LoopParts, LoopSettings, rehearse, run_loop
 from luthier.train.output import check_output, claim_output, find_result, save_result, write_done
-from luthier.train.prepare import PreparedData, choose_chat_template, prepare_data
+from luthier.train.prepare import PreparedData, choose_chat_template, find_cache, prepare_data
 from luthier.train.progress import Recorder
+from luthier.train.restarts import build_restarts
 from luthier.train.state import LoopState
 from luthier.train.tracking import check_trackers, start_trackers
 
@@ -59,7 +70,7 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         return find_result(layout)
     device.prepare_process()
     device.allow_tf32(recipe.tf32 is not False)
-    precision = device.choose_precision(recipe.bf16)
+    precision = device.choose_precision(resolve_bf16(recipe))
     trust = options.trust_remote_code and recipe.trust_remote_code
     tokenizer = load_tokenizer(
         recipe.base_model,
@@ -71,7 +82,7 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         recipe,
         tokenizer.tokenizer,
         skip_bad_rows=options.skip_bad_rows,
-        cache=options.data_cache,
+        cache=find_cache(recipe, options.data_cache),
     )
     accelerator = build_accelerator(recipe, layout, precision)
     check_trackers(accelerator, recipe)
@@ -83,6 +94,10 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         place=accelerator.device,
     )
     check_lengths(built.causal, [*data.training, *data.validation])
+    folder = find_cache(recipe, options.data_cache)
+    data = add_reference(
+        recipe, built.module.model, data, folder, accelerator, built.reference_digest
+    )
     parts, settings = build_parts(recipe, accelerator, built, data)
     if accelerator.is_main_process:
         claim_output(recipe, layout, data)
@@ -93,7 +108,11 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         state = train(recipe, parts, settings, layout, name=options.name, resume=resume)
         if accelerator.is_main_process:
             save_result(layout, built.adapter, tokenizer.tokenizer)
-            write_done(layout, state, built.adapter, built.causal)
+            start = partial(
+                load_start, recipe, tokenizer.tokenizer, precision, trust_remote_code=trust
+            )
+            rank = measure_update_rank(built.adapter, start)
+            write_done(layout, state, built.adapter, built.causal, rank)
         accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()
@@ -107,12 +126,13 @@ def build_parts(
     plan = build_plan(recipe, data.training, accelerator.num_processes)
     schedule = build_schedule(recipe, plan.steps_per_epoch)
     settings = build_settings(recipe, schedule, plan.steps_per_epoch)
-    optimizer = build_optimizer(recipe, built.adapter)
+    optimizer = build_optimizer(recipe, built.adapter, built.causal)
     module, optimizer = accelerator.prepare(built.module, optimizer)
     module.train()
     parts = LoopParts(
-        accelerator, module, optimizer, built.adapter, schedule, plan, data.training,
-        pack, build_validation(recipe, data.validation),
+        accelerator, module, optimizer, built.adapter, schedule, plan, data.training, built.pack,
+        build_validation(recipe, data.validation, built.pack),
+        build_restarts(recipe, schedule),
     )  # fmt: skip
     return parts, settings
 
@@ -181,9 +201,15 @@ def restore(
         saved = checkpoints.newest() or saved
     if saved is None:
         return LoopState()
+    state = LoopState(**saved.loop)
+    if state.base is not None:
+        load_base(adapter, saved.folder, state.base)
+        if saved.folder.parent != checkpoints.folder:
+            # Another run's checkpoint: what it stands on may be gone by the next resume.
+            checkpoints.save_base(state.base, adapter)
     load_weights(adapter, saved.folder)
     load_optimizer(optimizer, saved.folder)
-    return LoopState(**saved.loop)
+    return state
 
 
 def show_notes(notes: tuple[str, ...]) -> None:

@@ -17,13 +17,14 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from luthier.data.elle.flat_json import FlatValue, write_flat_json
 from luthier.data.elle.framework import MAX_CONFIDENCE, PHASE_TABLE, Phase
 from luthier.data.elle.world import REQUIRED_KEYS
-from luthier.data.examples import Example
+from luthier.data.examples import Example, Message
 from luthier.errors import DataError
 
 Briefing = dict[str, FlatValue]
@@ -177,6 +178,15 @@ def generate_preferences(
     order = list(examples)
     Random(f"preferences:{seed}").shuffle(order)
     return _walk(order, briefings, left, count, seed)
+
+
+def add_rejected(examples: Sequence[Example], seed: int) -> Iterator[Example]:
+    """Every Elle example, in its order and under its id, with an answer that fails in one way."""
+    failing: dict[str, str] = {}
+    for row in generate_preferences(examples, len(examples), seed):
+        failing[row["id"].rpartition(":")[0]] = row["rejected"][0]["content"]
+    for example in examples:
+        yield replace(example, rejected=Message("assistant", failing[example.id], True))
 
 
 def _walk(

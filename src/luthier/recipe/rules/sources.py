@@ -25,8 +25,9 @@ def find_source_mistakes(
             if key in given:
                 mend = f"Add `generate: elle`, or remove `{key}`."
                 yield Mistake(key, f"`{key}` has no effect without `generate`.", mend)
-    elif source.type not in ("chat_template", "messages"):
-        yield Mistake("type", "generated rows are conversations.", "Write `type: chat_template`.")
+    elif source.type not in ("chat_template", "messages", "preference"):
+        what = "generated rows are conversations, or preference pairs."
+        yield Mistake("type", what, "Write `type: chat_template`, or `type: preference`.")
     if not source.roles_to_train:
         yield Mistake(
             "roles_to_train", "no role is trained.", "Write `roles_to_train: [assistant]`."
