@@ -16,9 +16,11 @@ class MovingBase(NamedTuple):
     """Frozen weights that restarts change: what is not trained, but must be kept all the same.
 
     Attributes:
-        read: the weights as they are held (a quantised one in its own form), by name.
-        write: puts such weights back; call `refresh` after it.
+        read: what has to be kept of them, by name.
+        write: puts back what `read` gave; call `refresh` after it.
         restart: adds the update into the weights and begins it anew; the argument seeds the start.
+        weight: layer name → its weight (O, I) as it is now; where the model holds it packed, the
+            one that was packed.
         roundings: how far each layer's merged weight may lie from the exact sum, so far: the
             largest singular value of the difference, summed over merges.
     """
@@ -26,6 +28,7 @@ class MovingBase(NamedTuple):
     read: Callable[[], dict[str, Tensor]]
     write: Callable[[Mapping[str, Tensor]], None]
     restart: Callable[[int], None]
+    weight: Callable[[str], Tensor]
     roundings: Callable[[], dict[str, float]]
 
 

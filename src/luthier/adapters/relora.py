@@ -4,7 +4,12 @@
 
 The sum of N parts may have N times the rank of one. With DoRA the row gains are merged too, and
 the magnitude is the norm of the merged weight's rows again. The sum is formed in float32 or wider,
-then cast to what the weight is held in.
+then rounded to what the weight is held in.
+
+On a quantised base the sum is formed with the weight in full precision, which lies in the
+computer's memory from the first restart on, and packed anew. Adding to the unpacked weight instead
+would lose the update: each weight then stands on one of its 16 values, a small change leaves the
+nearest one the same, and what a part has learnt is gone after its restart.
 
 Shapes: `I` input width, `O` output width, `R` rank.
 """
@@ -12,17 +17,17 @@ Shapes: `I` input width, `O` output width, `R` rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from luthier.adapters.attach_lora import find_layers, merge_lora, untie_head
 from luthier.adapters.attached import AttachedAdapter, MovingBase
-from luthier.adapters.base_tensors import read_base, write_base
 from luthier.adapters.lora import LoraLayer
 from luthier.adapters.tensor_files import explained_tensor_errors
 from luthier.models.quantize import QuantizedLinear
@@ -30,80 +35,111 @@ from luthier.models.quantize import QuantizedLinear
 ROUNDING = "rounding of "  # heads the name of a figure among the weights
 
 
-def make_restartable(model: Any, attached: AttachedAdapter) -> AttachedAdapter:
-    """The LoRA adapter on `model` with a base that restarts change; its result is a full model."""
+def make_restartable(
+    model: Any, attached: AttachedAdapter, load_full: Callable[[], Any]
+) -> AttachedAdapter:
+    """The LoRA adapter on `model` with a base that restarts change; its result is a full model.
+
+    Args:
+        load_full: loads the base model that `model` is, unpacked; called at the first restart on a
+            quantised base.
+    """
     layers = find_layers(model)
     if model.get_output_embeddings() in layers.values():
         untie_head(model)
+    weights = FullWeights(layers, load_full)
     roundings = dict.fromkeys(layers, 0.0)
 
     def read() -> dict[str, Tensor]:
         tensors = {ROUNDING + name: torch.tensor(value) for name, value in roundings.items()}
-        for name, layer in layers.items():
-            for kind, tensor in read_base(layer).items():
-                tensors[f"{name}.{kind}"] = tensor.cpu().contiguous()
+        for name in layers:
+            tensors[name] = weights.read(name).detach().cpu().contiguous()
         return tensors
 
     def write(tensors: Mapping[str, Tensor]) -> None:
-        for name, layer in layers.items():
+        for name in layers:
             roundings[name] = float(tensors[ROUNDING + name])
-            own = f"{name}."
-            write_base(
-                layer, {key[len(own) :]: t for key, t in tensors.items() if key.startswith(own)}
-            )
+            weights.write(name, tensors[name])
 
-    @torch.no_grad()
     def restart(seed: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         for name, layer in layers.items():
-            roundings[name] += merge_update(layer)
+            merged = merge_exactly(weights.read(name), layer.compute_delta())
+            roundings[name] += merged.rounding
+            weights.write(name, merged.weight_OI)
             begin_anew(layer, generator)
 
-    @torch.no_grad()
     def save(folder: Path) -> None:
         for name, layer in layers.items():
-            roundings[name] += measure_rounding(layer, _result_dtype(model, layer))
+            merged = merge_exactly(weights.read(name), layer.compute_delta())
+            roundings[name] += merged.rounding
+            weights.remember(name, merged.weight_OI)
         merge_lora(model)
         with explained_tensor_errors(folder):
             model.save_pretrained(folder)
 
-    base = MovingBase(read, write, restart, lambda: dict(roundings))
+    base = MovingBase(read, write, restart, weights.read, lambda: dict(roundings))
     return replace(attached, save=save, result="model", base=base)
 
 
-@torch.no_grad()
-def merge_update(layer: LoraLayer) -> float:
-    """Add the layer's update into its frozen weight; returns what rounding it has cost.
+class FullWeights:
+    """The frozen weight of each layer in full precision, (O, I): the layer's own, or where that is
+    packed a copy in the computer's memory, of which the packed one is drawn anew."""
 
-    That is the largest singular value of (the weight as it is held now) − (the exact sum).
+    def __init__(self, layers: Mapping[str, LoraLayer], load_full: Callable[[], Any]) -> None:
+        self._layers = layers
+        self._load_full = load_full
+        self._copies: dict[str, Tensor] = {}
+
+    def read(self, name: str) -> Tensor:
+        if not self._is_packed(name):
+            return self._layers[name].weight_OI
+        if not self._copies:
+            full = self._load_full()
+            packed = [name for name in self._layers if self._is_packed(name)]
+            self._copies = {name: read_weight(full, name) for name in packed}
+        return self._copies[name].to(self._layers[name].lora_A.device)
+
+    def write(self, name: str, weight_OI: Tensor) -> None:
+        self.remember(name, weight_OI)
+        self._layers[name].write_weight(weight_OI.to(self._layers[name].lora_A.device))
+
+    def remember(self, name: str, weight_OI: Tensor) -> None:
+        """Keep it for the next `read`, the layer itself left as it is."""
+        if self._is_packed(name):
+            self._copies[name] = weight_OI.cpu()
+
+    def _is_packed(self, name: str) -> bool:
+        return isinstance(self._layers[name].base, QuantizedLinear)
+
+
+def read_weight(model: Any, name: str) -> Tensor:
+    """The weight (O, I) of a plain linear layer."""
+    module = model.get_submodule(name)
+    weight: Tensor = module.weight.detach()
+    return weight.T if isinstance(module, Conv1D) else weight
+
+
+class Merged(NamedTuple):
+    weight_OI: Tensor  # in the precision that it had
+    rounding: float  # largest singular value of (this weight − the exact sum)
+
+
+@torch.no_grad()
+def merge_exactly(weight_OI: Tensor, delta_OI: Tensor) -> Merged:
+    """Add an update to a weight; what rounding the sum has cost is measured, not estimated.
+
+    Args:
+        delta_OI: in float32 or wider; the sum is formed in it.
     """
-    exact = _add_exactly(layer)
-    layer.write_weight(exact.sum_OI.to(layer.weight_OI.dtype))
-    held_OI = layer.read_weight(exact.sum_OI.dtype)
-    return estimate_largest_singular_value(exact.lost_OI + (exact.sum_OI - held_OI))
-
-
-@torch.no_grad()
-def measure_rounding(layer: LoraLayer, dtype: torch.dtype) -> float:
-    """What merging the layer and holding it in `dtype` would cost, as `merge_update` returns it."""
-    exact = _add_exactly(layer)
-    held_OI = exact.sum_OI.to(dtype).to(exact.sum_OI.dtype)
-    return estimate_largest_singular_value(exact.lost_OI + (exact.sum_OI - held_OI))
-
-
-class ExactSum(NamedTuple):
-    sum_OI: Tensor  # rounded to float32 or wider
-    lost_OI: Tensor  # the exact sum minus it
-
-
-def _add_exactly(layer: LoraLayer) -> ExactSum:
-    delta_OI = layer.compute_delta()
-    before_OI = layer.read_weight(delta_OI.dtype)
+    before_OI = weight_OI.to(delta_OI.dtype)
     sum_OI = before_OI + delta_OI
-    # Knuth's TwoSum: in float32 this is all that is lost, and float64 is not on every device.
+    # Knuth's TwoSum: what the addition lost, where the weight is float32 itself.
     added_OI = sum_OI - before_OI
     lost_OI = (before_OI - (sum_OI - added_OI)) + (delta_OI - added_OI)
-    return ExactSum(sum_OI, lost_OI)
+    held_OI = sum_OI.to(weight_OI.dtype)
+    lost_OI += sum_OI - held_OI.to(sum_OI.dtype)
+    return Merged(held_OI, estimate_largest_singular_value(lost_OI))
 
 
 @torch.no_grad()
@@ -119,21 +155,14 @@ def begin_anew(layer: LoraLayer, generator: torch.Generator) -> None:
     layer.refresh_norm()
 
 
-def _result_dtype(model: Any, layer: LoraLayer) -> torch.dtype:
-    """What the merged layer is held in: as `merge_lora` has it."""
-    packed = isinstance(layer.base, QuantizedLinear)
-    return model.dtype if packed else layer.weight.dtype
-
-
 def estimate_largest_singular_value(matrix_OI: Tensor, rounds: int = 12) -> float:
-    """By power iteration from a fixed start; a few percent too small at worst for noise."""
+    """By power iteration from a fixed start; for noise some percent too small."""
     generator = torch.Generator().manual_seed(0)
-    start_I = torch.randn(matrix_OI.shape[1], generator=generator, dtype=torch.float32)
-    vector_I = start_I.to(matrix_OI)
+    vector_I = torch.randn(matrix_OI.shape[1], generator=generator).to(matrix_OI)
+    smallest = torch.finfo(matrix_OI.dtype).tiny
     norm = vector_I.new_zeros(())
     for _ in range(rounds):
-        vector_I = vector_I / vector_I.norm().clamp(min=torch.finfo(vector_I.dtype).tiny)
-        image_O = matrix_OI @ vector_I
+        image_O = matrix_OI @ (vector_I / vector_I.norm().clamp(min=smallest))
         norm = image_O.norm()
-        vector_I = matrix_OI.T @ (image_O / norm.clamp(min=torch.finfo(norm.dtype).tiny))
+        vector_I = matrix_OI.T @ (image_O / norm.clamp(min=smallest))
     return float(norm)

@@ -8,6 +8,7 @@ from typing import Any
 
 from luthier import device, provenance
 from luthier.adapters.attached import AttachedAdapter
+from luthier.adapters.update_rank import UpdateRank
 from luthier.errors import OutputError
 from luthier.files import (
     RunLayout,
@@ -102,7 +103,14 @@ def save_result(layout: RunLayout, adapter: AttachedAdapter, tokenizer: Any) -> 
         tokenizer.save_pretrained(staged)
 
 
-def write_done(layout: RunLayout, state: LoopState, adapter: AttachedAdapter, causal: Any) -> None:
+def write_done(
+    layout: RunLayout,
+    state: LoopState,
+    adapter: AttachedAdapter,
+    causal: Any,
+    rank: UpdateRank | None = None,
+) -> None:
+    """Write what the run took and came to; then its checkpoints are gone."""
     trainable = sum(parameter.numel() for parameter in adapter.parameters.values())
     added = 0 if adapter.result == "model" else trainable
     write_json(
@@ -119,6 +127,7 @@ def write_done(layout: RunLayout, state: LoopState, adapter: AttachedAdapter, ca
             "total_parameters": count_parameters(causal) - added,
             "final_loss": state.last_loss,
             "val_loss": state.last_val_loss,
+            **({} if rank is None else {"update_rank": rank._asdict()}),
         },
     )
     # Checkpoints exist to survive a crash; the result is on disk now.

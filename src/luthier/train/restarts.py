@@ -5,11 +5,14 @@ A restart is a function of seed and step, as all randomness here: a resumed run 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from luthier.adapters.attached import AttachedAdapter
 from luthier.errors import TrainingError
 from luthier.optim.prune import Pruning, prune_moments
+from luthier.optim.schedules import Schedule
+from luthier.recipe.schema import Recipe
 from luthier.seeding import derive_seed
 
 
@@ -35,3 +38,28 @@ class Restarts(NamedTuple):
                 f"the restart after step {step} set {zeroed:.2%} of the optimizer's moments to "
                 f"zero instead of {asked:.2%}. Use optimizer: adamw_torch_fused."
             )
+
+
+def build_restarts(recipe: Recipe, schedule: Schedule) -> Restarts | None:
+    """When ReLoRA merges and begins anew, and what it leaves of the optimizer; None without it.
+
+    Raises:
+        TrainingError: a run too short for a restart, or for the ramps around one.
+    """
+    if not recipe.relora:
+        return None
+    points, total = schedule.jags.restarts, schedule.total_steps
+    if not points:
+        raise TrainingError(
+            f"relora: true never restarts, the run has only {total} steps. Lower "
+            "jagged_restart_steps or relora_iterations, train longer, or remove relora."
+        )
+    shortest = min(end - start for start, end in pairwise((0, *points, total)))
+    ramps = schedule.jags.warmup_steps + schedule.jags.anneal_steps
+    if len(points) > 1 and ramps > shortest:
+        raise TrainingError(
+            f"jagged_restart_warmup_steps and jagged_restart_anneal_steps make {ramps} steps, a "
+            f"part between two restarts has {shortest}. Lower them, or restart less often."
+        )
+    pruning = Pruning(recipe.relora_prune_method, recipe.relora_prune_ratio)
+    return Restarts(frozenset(points), pruning, recipe.seed)
