@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,23 +13,26 @@ from luthier.adapters.attach_lora import LoraTargets, attach_lora
 from luthier.adapters.attached import AttachedAdapter
 from luthier.adapters.full import attach_full
 from luthier.adapters.lora import LoraSettings
-from luthier.data.batches import BatchPlan, TokenizedExample, pack
+from luthier.adapters.relora import make_restartable
+from luthier.adapters.stacked import load_stacked_model
+from luthier.data.batches import BatchPlan
 from luthier.device import Precision, flash_attention_available
 from luthier.errors import ModelError, TrainingError
-from luthier.models.load import grow_embeddings, load_base_model
+from luthier.models.load import grow_embeddings
 from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
+from luthier.models.quantize import Quantization, choose_quantization
 from luthier.objectives.objective import count_totals
-from luthier.objectives.sft import compute_sft_loss
 from luthier.optim.groups import GroupSettings, build_groups
 from luthier.optim.projected_layers import list_embeddings, select_projected
-from luthier.optim.schedules import Schedule
+from luthier.optim.schedules import Jags, Schedule
 from luthier.optim.settings import AdamSettings, OptimizerSettings, ProjectionSettings
 from luthier.optim.table import OPTIMIZERS
-from luthier.recipe.resolve import resolve_projection
+from luthier.recipe.resolve import resolve_projection, restart_points
 from luthier.recipe.schema import Recipe
 from luthier.seeding import seed_everything
 from luthier.train.cadence import Cadence, choose_cadence
+from luthier.train.goal import build_goal, digest_reference_model
 from luthier.train.loop import LoopSettings
 from luthier.train.module import TrainedModule
 from luthier.train.validation import ValidationData
@@ -41,6 +45,8 @@ class BuiltModel(NamedTuple):
     module: TrainedModule
     adapter: AttachedAdapter
     notes: tuple[str, ...]
+    pack: Callable[[Sequence[Any]], Any]  # examples → one micro-batch of the objective
+    reference_digest: str  # of what stored reference log-probabilities are those of
 
 
 def build_model(
@@ -53,35 +59,57 @@ def build_model(
 ) -> BuiltModel:
     """Load the base model onto `place`, put the adapter on it and wrap it with the objective."""
     seed_everything(recipe.seed)
-    attention, notes = choose_attention(recipe)
-    causal = load_base_model(
-        recipe.base_model,
-        dtype=choose_weight_dtype(recipe.adapter, precision),
-        attention=attention,
-        trust_remote_code=trust_remote_code,
-    )
-    grow_embeddings(causal, len(tokenizer))
+    _, notes = choose_attention(recipe)
+    load = partial(load_start, recipe, tokenizer, precision, trust_remote_code=trust_remote_code)
+    causal = load(quantization=choose_quantization(recipe), place=place)
     # On its device already: some attentions cannot be tried elsewhere.
     model = PackedModel(causal.to(place))
+    reference_digest = digest_reference_model(recipe, causal, precision)
     # Seeded anew: what loading and probing draw must not decide how an adapter starts.
     seed_everything(recipe.seed)
     adapter = ADAPTERS[recipe.adapter](causal, recipe, getattr(torch, precision))
+    if recipe.relora:
+        adapter = make_restartable(causal, adapter, load)
     if (recipe.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
         notes = (*notes, "use_reentrant: true changes no result; the other way is always taken.")
     if recipe.gradient_checkpointing:
         causal.gradient_checkpointing_enable({"use_reentrant": False})
     alpha = recipe.neftune_noise_alpha
     noise = NeftuneNoise(causal, alpha) if alpha is not None else None
-    return BuiltModel(causal, TrainedModule(model, compute_sft_loss, noise), adapter, notes)
+    goal = build_goal(recipe, model)
+    module = TrainedModule(model, goal.objective, noise)
+    return BuiltModel(causal, module, adapter, notes, goal.pack, reference_digest)
 
 
-def check_lengths(causal: Any, examples: list[TokenizedExample]) -> None:
+def load_start(
+    recipe: Recipe,
+    tokenizer: Any,
+    precision: Precision,
+    *,
+    trust_remote_code: bool,
+    quantization: Quantization | None = None,
+    place: torch.device | None = None,
+) -> Any:
+    """The model that the run begins with, without an adapter."""
+    causal = load_stacked_model(
+        recipe.base_model,
+        dtype=choose_weight_dtype(recipe.adapter, precision),
+        attention=choose_attention(recipe)[0],
+        quantization=quantization,
+        place=place,
+        trust_remote_code=trust_remote_code,
+    )
+    grow_embeddings(causal, len(tokenizer))
+    return causal
+
+
+def check_lengths(causal: Any, examples: Sequence[Any]) -> None:
     """Raise ModelError when an example is longer than the model can read."""
     limit = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(examples, key=lambda example: example.tokens)
-    if limit is not None and longest.tokens > limit:
+    longest = max(examples, key=lambda example: example.sequence_tokens)
+    if limit is not None and longest.sequence_tokens > limit:
         raise ModelError(
-            f"example {longest.id} has {longest.tokens} tokens, the model reads at most "
+            f"example {longest.id} has {longest.sequence_tokens} tokens, the model reads at most "
             f"{limit}. Write sequence_len: {limit}, or less."
         )
 
@@ -125,7 +153,11 @@ def _attach_lora(causal: Any, recipe: Recipe, _precision: torch.dtype) -> Attach
     return attach_lora(causal, settings, targets, base_model=recipe.base_model)
 
 
-ADAPTERS: dict[str | None, Attach] = {None: _attach_full, "lora": _attach_lora}
+ADAPTERS: dict[str | None, Attach] = {
+    None: _attach_full,
+    "lora": _attach_lora,
+    "qlora": _attach_lora,
+}
 
 
 def build_optimizer(
@@ -164,7 +196,7 @@ def _projection_settings(recipe: Recipe, causal: Any) -> ProjectionSettings | No
     )
 
 
-def build_plan(recipe: Recipe, examples: list[TokenizedExample], processes: int) -> BatchPlan:
+def build_plan(recipe: Recipe, examples: Sequence[Any], processes: int) -> BatchPlan:
     return BatchPlan(
         [example.tokens for example in examples],
         micro_batch_size=recipe.micro_batch_size,
@@ -181,7 +213,12 @@ def build_schedule(recipe: Recipe, steps_per_epoch: int) -> Schedule:
     warmup = recipe.warmup_steps
     if warmup is None:
         warmup = round((recipe.warmup_ratio or 0.0) * total)
-    return Schedule(recipe.lr_scheduler, total, warmup, recipe.cosine_min_lr_ratio or 0.0)
+    jags = Jags(
+        restart_points(recipe, total),
+        recipe.jagged_restart_warmup_steps,
+        recipe.jagged_restart_anneal_steps,
+    )
+    return Schedule(recipe.lr_scheduler, total, warmup, recipe.cosine_min_lr_ratio or 0.0, jags)
 
 
 def build_settings(recipe: Recipe, schedule: Schedule, steps_per_epoch: int) -> LoopSettings:
@@ -207,7 +244,9 @@ def build_settings(recipe: Recipe, schedule: Schedule, steps_per_epoch: int) -> 
     )
 
 
-def build_validation(recipe: Recipe, examples: list[TokenizedExample]) -> ValidationData | None:
+def build_validation(
+    recipe: Recipe, examples: Sequence[Any], pack: Callable[[Sequence[Any]], Any]
+) -> ValidationData | None:
     if not examples:
         return None
     plan = BatchPlan(
