@@ -184,12 +184,15 @@ class LoraLayer(nn.Module):
 class _FusedLora(torch.autograd.Function):
     """y = x W'ᵀ + b with W' = g∘(W + s·B A), without the passes over (T, O) that autograd makes.
 
-    In float32 W' is formed for the moment of the product: adding the update to a weight costs less
-    than adding it to activations. bfloat16 would round a small update away there, so the update is
-    accumulated into the product instead. Kept are x and, for DoRA, y − b: its product with the
-    gradient is g times the gain's own gradient. It is never formed by subtracting a bias, which can
-    be a hundred times larger and would drown it in rounding. A gain of exactly zero gets no
-    gradient. W is read anew in the backward pass.
+    In float32, W' is formed for the moment of the product where there are more tokens than inputs:
+    adding the update to the weight costs less than adding it to the activations then. Otherwise
+    (generation, a chunk of an output head) the update is accumulated into the product; in bfloat16
+    always, which would round a small update of a weight away.
+
+    Kept are x and, for DoRA, y − b: its product with the gradient is g times the gain's own
+    gradient. It is never formed by subtracting a bias, which can be a hundred times larger and
+    would drown it in rounding. A gain of exactly zero gets no gradient. W is read anew in the
+    backward pass.
     """
 
     @staticmethod
@@ -205,14 +208,19 @@ class _FusedLora(torch.autograd.Function):
     ) -> Tensor:
         weight_OI = read_weight(x_TI.dtype)
         ctx.scale, ctx.read_weight = scale, read_weight
-        ctx.merges = weight_OI.dtype in (torch.float32, torch.float64)
+        accurate = weight_OI.dtype in (torch.float32, torch.float64)
+        ctx.merges = accurate and x_TI.shape[0] > x_TI.shape[1]
+        ctx.gains_output = accurate and not ctx.merges and gain_O is not None
         inner_bias_O = bias_O if gain_O is None else None
         if ctx.merges:
             merged_OI = _merge_rows(weight_OI, a_RI, b_OR, gain_O, scale)
             product_TO = functional.linear(x_TI, merged_OI, inner_bias_O)
         else:
-            product_TO = functional.linear(x_TI, _scale_rows(weight_OI, gain_O), inner_bias_O)
-            product_TO.addmm_(x_TI @ a_RI.T, _scale_rows(b_OR, gain_O).T, alpha=scale)
+            row_gain_O = None if ctx.gains_output else gain_O
+            product_TO = functional.linear(x_TI, _scale_rows(weight_OI, row_gain_O), inner_bias_O)
+            product_TO.addmm_(x_TI @ a_RI.T, _scale_rows(b_OR, row_gain_O).T, alpha=scale)
+            if ctx.gains_output:
+                product_TO.mul_(gain_O)
         kept_TO = None if gain_O is None else product_TO
         ctx.save_for_backward(x_TI, a_RI, b_OR, gain_O, kept_TO)
         if gain_O is None or bias_O is None:
@@ -227,6 +235,8 @@ class _FusedLora(torch.autograd.Function):
         if gain_O is not None:
             weighted_O = (grad_TO * product_TO).sum(0, dtype=gain_O.dtype)
             grad_gain_O = torch.where(gain_O == 0, 0.0, weighted_O / gain_O)
+        if ctx.gains_output:
+            grad_TO, gain_O = grad_TO * gain_O, None
         grad_reduced_TR = (grad_TO @ _scale_rows(b_OR, gain_O)).mul_(ctx.scale)
         grad_a_RI = grad_reduced_TR.T @ x_TI
         grad_b_OR = _scale_rows((grad_TO.T @ (x_TI @ a_RI.T)).mul_(ctx.scale), gain_O)
