@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from luthier.optim.schedules import Schedule
+from luthier.optim.schedules import Jags, Schedule
 
 TOTAL = 37
 
@@ -52,3 +52,23 @@ def test_halfway_through_the_cosine_half_the_rate_is_left() -> None:
 
 def test_a_run_of_warm_up_alone_does_not_divide_by_zero() -> None:
     assert [Schedule("linear", 2, 2).factor(step) for step in range(2)] == [0.0, 0.5]
+
+
+def test_a_restart_has_its_ramps_and_nothing_else_changes() -> None:
+    # Restarts after steps 4 and 8; two steps down before each, two up after it.
+    schedule = Schedule("constant", 12, jags=Jags((4, 8), warmup_steps=2, anneal_steps=2))
+    found = [schedule.factor(step) for step in range(12)]
+    assert found == [1, 1, 1, 0.5, 0, 0.5, 1, 0.5, 0, 0.5, 1, 1]
+
+
+def test_the_ramps_are_factors_on_the_schedule_s_own() -> None:
+    smooth, jagged = Schedule("linear", 10, 2), Schedule("linear", 10, 2, jags=Jags((5,), 4))
+    ramp = [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.25, 0.5, 0.75, 1.0]
+    expected = [factor * smooth.factor(step) for step, factor in enumerate(ramp)]
+    assert [jagged.factor(step) for step in range(10)] == pytest.approx(expected)
+
+
+def test_restarts_without_ramps_leave_the_schedule_as_it_is() -> None:
+    for step in range(TOTAL):
+        jagged = Schedule("cosine", TOTAL, 5, jags=Jags((10, 20)))
+        assert jagged.factor(step) == Schedule("cosine", TOTAL, 5).factor(step)
