@@ -1,5 +1,6 @@
 """Rows from files: each kind, and each kind of damage with its file and line."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,16 @@ def test_json_text_with_a_line_separator_stays_one_row(tmp_path: Path) -> None:
     row = {"text": "a\u2028b\x85c"}
     path = write(tmp_path / "a.jsonl", json.dumps(row, ensure_ascii=False) + "\n")
     assert fields(path) == [row]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv"])
+def test_a_file_compressed_with_gzip_is_read_like_the_file_inside(
+    tmp_path: Path, suffix: str
+) -> None:
+    texts = {".jsonl": '{"a": "1"}\n', ".json": '[{"a": "1"}]', ".csv": "a\n1\n"}
+    file = tmp_path / f"rows{suffix}.gz"
+    file.write_bytes(gzip.compress(texts[suffix].encode()))
+    assert [dict(row.fields) for row in read_rows(str(file))] == [{"a": "1"}]
+    file.write_bytes(gzip.compress(texts[suffix].encode())[:-6])
+    with pytest.raises(DataError, match=r"cannot read .*rows"):
+        list(read_rows(str(file)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +21,14 @@ TEXT_PIECE_CHARACTERS = 1000
 _LONGEST_CSV_FIELD = 2**31 - 1
 
 
+def _open(path: Path) -> io.BufferedIOBase:
+    """The file's bytes, unpacked where its name ends in .gz."""
+    return gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
+
+
 def read_json_line_rows(path: Path, on_bad_row: OnBadRow | None = None) -> Iterator[Row]:
     """One row per non-empty line."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         for number, raw in enumerate(file, start=1):
             where = f"{path}:{number}"
             try:
@@ -34,7 +41,8 @@ def read_json_line_rows(path: Path, on_bad_row: OnBadRow | None = None) -> Itera
 
 def read_json_rows(path: Path, on_bad_row: OnBadRow | None = None) -> Iterator[Row]:
     """The rows of a JSON list; a file that holds one object a line is read as JSON lines."""
-    text = _decode(path.read_bytes(), f"{path}:1")
+    with _open(path) as file:
+        text = _decode(file.read(), f"{path}:1")
     if text.lstrip()[:1] == "{":
         yield from read_json_line_rows(path, on_bad_row)
         return
@@ -120,7 +128,7 @@ def read_delimited_rows(
     """
     csv.field_size_limit(_LONGEST_CSV_FIELD)
     header: list[ColumnName] | None = None
-    with path.open("rb") as file:
+    with _open(path) as file:
         lines = (_decode(raw, f"{path}:{n}") for n, raw in enumerate(file, start=1))
         # Without `strict` an open quote would swallow the rest of the file in silence.
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -164,7 +172,7 @@ def read_text_rows(path: Path) -> Iterator[Row]:
     Laid end to end the pieces give the file again, but for pieces of white space alone.
     """
     piece, start = "", 1
-    with path.open("rb") as file:
+    with _open(path) as file:
         for number, raw in enumerate(file, start=1):
             line = _decode(raw, f"{path}:{number}").replace("\r\n", "\n")
             if len(piece) + len(line) > TEXT_PIECE_CHARACTERS:

@@ -41,6 +41,10 @@ class ScoredPair(NamedTuple):
         return self.pair.tokens
 
     @property
+    def sequence_tokens(self) -> int:
+        return self.pair.sequence_tokens
+
+    @property
     def supervised_tokens(self) -> int:
         return self.pair.supervised_tokens
 

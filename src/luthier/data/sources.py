@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 from luthier.data.file_rows import (
@@ -17,7 +18,7 @@ from luthier.data.file_rows import (
 )
 from luthier.data.rows import OnBadRow, Row
 from luthier.errors import DataError
-from luthier.recipe.dataset import SUFFIXES, FileKind
+from luthier.recipe.dataset import SUFFIXES, FileKind, kind_of_file
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -80,14 +81,14 @@ def _local_files(
 
 
 def _files_of_kind(folder: Path, ds_type: FileKind) -> list[Path]:
-    files = sorted(file for file in folder.iterdir() if SUFFIXES.get(file.suffix) == ds_type)
+    files = sorted(file for file in folder.iterdir() if kind_of_file(file.name) == ds_type)
     if not files:
         raise DataError(f"{folder}: no {ds_type} file in this folder. Name one in `data_files`.")
     return files
 
 
 def _looks_like_a_file(path: str) -> bool:
-    return PurePath(path).suffix.lower() in SUFFIXES or not _HUB_ID.fullmatch(path)
+    return kind_of_file(path) is not None or not _HUB_ID.fullmatch(path)
 
 
 def _existing(path: Path) -> Path:
@@ -102,7 +103,7 @@ def _existing(path: Path) -> Path:
 def _read_file(
     path: Path, ds_type: FileKind | None, has_header: bool, on_bad_row: OnBadRow | None
 ) -> Iterator[Row]:
-    kind = ds_type or SUFFIXES.get(path.suffix.lower())
+    kind = ds_type or kind_of_file(path.name)
     try:
         if kind == "jsonl":
             yield from read_json_line_rows(path, on_bad_row)
@@ -118,8 +119,10 @@ def _read_file(
         else:
             kinds = ", ".join(sorted(set(SUFFIXES.values())))
             raise DataError(f"{path}: unknown kind of file. Set `ds_type` to one of {kinds}.")
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        # The last two: a compressed file that is damaged or cut off.
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise DataError(f"cannot read {path}: {reason}.") from error
 
 
 def _read_data_set(

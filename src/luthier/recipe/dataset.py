@@ -49,6 +49,13 @@ SUFFIXES: Mapping[str, FileKind] = {
     ".parquet": "parquet",
 }
 
+
+def kind_of_file(name: str) -> FileKind | None:
+    """What the suffix says, before a last `.gz`; None where it says nothing."""
+    place = PurePath(name.lower())
+    return SUFFIXES.get((place.with_suffix("") if place.suffix == ".gz" else place).suffix)
+
+
 # The keys of a dataset that say where its rows come from; all others say how a row is read.
 LOCATION_KEYS = frozenset(
     {
@@ -247,7 +254,7 @@ class DatasetSource(BaseModel):
         if self.ds_type is not None:
             return self.ds_type
         name = self.data_files[0] if self.data_files else self.path
-        return SUFFIXES.get(PurePath(name).suffix.lower()) if name else None
+        return kind_of_file(name) if name else None
 
 
 def resolve_source(source: DatasetSource, data: DatasetSource | None) -> DatasetSource:
