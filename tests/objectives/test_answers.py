@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import build_model, relative_error
-from tiny_pairs import build_exact_model, make_pairs, plain_log_probs, plain_sums
+from verification.pairs import build_exact_model, make_pairs, plain_log_probs, plain_sums
 
 from luthier.data.pair_batches import pack_pairs
 from luthier.models.packed import PackedModel

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-import trl_losses
 from tiny_models import relative_error
-from tiny_pairs import build_exact_model, make_pairs, plain_log_probs, plain_sums
 from torch import Tensor
+from verification import trl_losses
+from verification.pairs import build_exact_model, make_pairs, plain_log_probs, plain_sums
 
 from luthier.data.pair_batches import ScoredPair, pack_pairs
 from luthier.data.pairs import TokenizedPair

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from gradients import PROJECTED, draw_gradients, make_group, project, run_steps
 from torch import Tensor, nn
+from verification.gradients import PROJECTED, draw_gradients, make_group, project, run_steps
 
 from luthier.errors import ModelError
 from luthier.optim.groups import GroupSettings, build_groups

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gradients import SQUARE, TALL, WIDE, draw_gradients, make_group, project, run_steps
-from references import compare_apollo, compare_fira, compare_galore
 from torch import nn
+from verification.gradients import (
+    SQUARE,
+    TALL,
+    WIDE,
+    draw_gradients,
+    make_group,
+    project,
+    run_steps,
+)
+from verification.projected import compare_apollo, compare_fira, compare_galore
 
 from luthier.optim.settings import AdamSettings, OptimizerSettings, Side
 from luthier.optim.table import OPTIMIZERS

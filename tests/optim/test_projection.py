@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from gradients import TALL, WIDE, draw_gradients, make_group, project, run_steps
 from torch import nn
+from verification.gradients import TALL, WIDE, draw_gradients, make_group, project, run_steps
 
 from luthier.errors import TrainingError
 from luthier.optim.projection import Projection, choose_sides, draw_projection, take_projection

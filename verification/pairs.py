@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tiny_models import VOCABULARY, build_model
 from torch import Tensor
 
 from luthier.data.pairs import TokenizedPair
+from verification.models import VOCABULARY, build_model
 
 # prompt, common beginning of the answers, rest of chosen, rest of rejected
 RAGGED = ((5, 0, 3, 6), (1, 0, 2, 1), (9, 4, 1, 5), (3, 2, 7, 1))

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from galore_torch import GaLoreAdamW
 from galore_torch.galore_projector import GaLoreProjector
-from gradients import draw_gradients, make_group, project, run_steps
 from torch import Tensor, nn
 
 from luthier.optim.projection import choose_sides, draw_projection
 from luthier.optim.settings import AdamSettings, OptimizerSettings, Side
 from luthier.optim.table import OPTIMIZERS
 from luthier.seeding import derive_seed
+from verification.gradients import draw_gradients, make_group, project, run_steps
 
 ADAM = AdamSettings(0.85, 0.95, 1e-6)
 RATE, DECAY, SCALE, RANK, GAP, STEPS = 0.02, 0.3, 0.25, 4, 3, 11

@@ -1,0 +1,1 @@
+"""Every technique beside an independent reference: `python -m verification` prints the table."""
