@@ -13,10 +13,12 @@ import json  # noqa: E402
 import time  # noqa: E402
 from typing import Any  # noqa: E402
 
+from pair_workload import read_pairs  # noqa: E402
 from workload import build_recipe, read_rows  # noqa: E402
 
 from luthier import device  # noqa: E402
-from luthier.data.batches import BatchPlan, pack  # noqa: E402
+from luthier.data.batches import BatchPlan  # noqa: E402
+from luthier.data.pair_batches import ScoredPair  # noqa: E402
 from luthier.device import measure_peak_memory_bytes  # noqa: E402
 from luthier.files import RunLayout  # noqa: E402
 from luthier.models.load import load_tokenizer  # noqa: E402
@@ -27,7 +29,10 @@ from luthier.train.build import (  # noqa: E402
     build_schedule,
     build_settings,
 )
+from luthier.train.goal import add_reference  # noqa: E402
 from luthier.train.loop import LoopParts, LoopSettings, take_step  # noqa: E402
+from luthier.train.prepare import PreparedData  # noqa: E402
+from luthier.train.reference import compute_reference_log_probs  # noqa: E402
 from luthier.train.run import build_accelerator  # noqa: E402
 
 
@@ -48,9 +53,17 @@ def build_parts(job: dict[str, Any]) -> tuple[LoopParts, LoopSettings]:
     built = build_model(recipe, tokenizer, precision, trust_remote_code=False)
     built.adapter.save(Path(job["adapter"]))
     accelerator = build_accelerator(recipe, RunLayout(Path(job["output"])), precision)
-    examples = read_rows(Path(job["rows"]))
+    examples: Any = (read_pairs if recipe.rl else read_rows)(Path(job["rows"]))
+    examples = add_reference(
+        recipe,
+        built.module.model,
+        PreparedData(examples, [], "", ()),
+        None,
+        accelerator,
+        built.reference_digest,
+    ).training
     plan = InOrder(
-        [len(example.input_ids) for example in examples],
+        [example.tokens for example in examples],
         micro_batch_size=recipe.micro_batch_size,
         accumulation=recipe.gradient_accumulation_steps,
         seed=recipe.seed,
@@ -62,9 +75,24 @@ def build_parts(job: dict[str, Any]) -> tuple[LoopParts, LoopSettings]:
     module, optimizer = accelerator.prepare(built.module, optimizer)
     module.train()
     parts = LoopParts(
-        accelerator, module, optimizer, built.adapter, schedule, plan, examples, pack, None
+        accelerator, module, optimizer, built.adapter, schedule, plan, examples, built.pack, None
     )
     return parts, settings
+
+
+def time_reference(parts: LoopParts) -> float:
+    """Seconds of what DPO computes beforehand, for all pairs; 0 without pairs.
+
+    Measured at the end: while this process was built, its peers were starting too.
+    """
+    pairs = [example.pair for example in parts.examples if isinstance(example, ScoredPair)]
+    if not pairs:
+        return 0.0
+    model = parts.accelerator.unwrap_model(parts.module).model
+    started = time.perf_counter()
+    with parts.accelerator.autocast():
+        compute_reference_log_probs(model, pairs, parts.accelerator.device)
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -83,6 +111,7 @@ def main() -> None:
         step += 1
     commands.report(
         memory_bytes=measure_peak_memory_bytes(),
+        reference_seconds=time_reference(parts),
         state_bytes=measure_state_bytes(parts.optimizer),
     )
 

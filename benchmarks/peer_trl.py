@@ -35,29 +35,36 @@ SHOWN = (
 )  # fmt: skip
 
 
-class Watched(SFTTrainer):
-    """Keeps each step's loss as it is: what the trainer logs is rounded to four digits."""
+class LossKept:
+    """Keeps a trainer's loss as it is: what it logs is rounded to four digits."""
 
     last_loss: torch.Tensor
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.last_loss = super().training_step(*args, **kwargs)
+        self.last_loss = super().training_step(*args, **kwargs)  # type: ignore[misc]
         return self.last_loss
+
+
+class Watched(LossKept, SFTTrainer):
+    pass
 
 
 class Gate(TrainerCallback):
     """Lets one step pass a command. A step is all from one step's end to the next, batch included.
 
-    `trainer` is set once it is built.
+    `trainer` is set once it is built. `shown` names the settings to report.
     """
 
     trainer: Any
     started: float
 
+    def __init__(self, shown: tuple[str, ...]) -> None:
+        self._shown = shown
+
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         device.reset_peak_memory()
         commands.report(
-            settings={name: str(getattr(args, name)) for name in SHOWN},
+            settings={name: str(getattr(args, name)) for name in self._shown},
             memory_bytes=measure_peak_memory_bytes(),
         )
         self._wait(control)
@@ -109,7 +116,7 @@ def build_config(job: dict[str, Any], precision: device.Precision) -> SFTConfig:
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     commands.wait()
-    gate = Gate()
+    gate = Gate(SHOWN)
     trainer: Any = Watched(
         model=job["model"],
         args=build_config(job, device.choose_precision("auto")),

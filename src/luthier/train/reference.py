@@ -66,11 +66,14 @@ def load_or_compute_reference(
     if folder is None:
         return compute_reference_log_probs(model, pairs, device)
     entry = folder / digest_reference(model_digest, pairs)
+    if entry.exists():
+        return _read(entry / FILE, len(pairs))
+    computed = compute_reference_log_probs(model, pairs, device)
+    # Another process of the run may have been here by now, with the same numbers.
     if not entry.exists():
-        computed = compute_reference_log_probs(model, pairs, device)
         with staged_directory(entry) as staged:
             np.save(staged / FILE, computed)
-    return _read(entry / FILE, len(pairs))
+    return computed
 
 
 def attach_reference(pairs: Sequence[TokenizedPair], log_probs: np.ndarray) -> list[ScoredPair]:
