@@ -202,7 +202,11 @@ def compare_counts(counts: Iterable[str]) -> Comparison:
 
 
 def merge(run: str | Path, output: str | Path, *, trust_remote_code: bool = False) -> Path:
-    """Add an adapter into its base, in float32, and save the model in the base's precision."""
+    """Add an adapter into its base, in float32, and save the model in the base's precision.
+
+    A quantised base is unpacked first, and a base that is an earlier run merged itself: the result
+    is an ordinary model.
+    """
     from luthier.adapters.attach_lora import find_layers, merge_lora
     from luthier.adapters.tensor_files import explained_tensor_errors
     from luthier.evaluate.model import find_model, load_model
