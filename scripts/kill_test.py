@@ -4,9 +4,9 @@
 
 For each kind of run an uninterrupted reference is trained first. Then the same recipe is trained
 again and again, each process killed after a random time, or right when it begins to write a
-checkpoint, and started again with `resume` until it ends. The result's bytes and the steps in
-metrics.jsonl must equal the reference's. Prints a line a kill and a verdict; exit code 1 when
-anything differs.
+checkpoint or a restart's merged weights, and started again with `resume` until it ends. The
+result's bytes and the steps in metrics.jsonl must equal the reference's. Prints a line a kill and
+a verdict; exit code 1 when anything differs.
 """
 
 from __future__ import annotations
@@ -50,6 +50,17 @@ KINDS: dict[str, dict[str, Any]] = {
         "peft_use_rslora": True,
         "loraplus_lr_ratio": 4,
         "neftune_noise_alpha": 5,
+    },
+    # Restarts after steps 4 and 8, which no checkpoint falls on.
+    "relora": {
+        "adapter": "lora",
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.1,
+        "lora_target_linear": True,
+        "relora": True,
+        "jagged_restart_steps": 4,
+        "jagged_restart_warmup_steps": 1,
     },
     "full": {"sample_packing": True, "early_stopping_patience": 3},
 }
@@ -153,7 +164,9 @@ def describe_progress(output: Path) -> str:
     metrics = output / "metrics.jsonl"
     logged = metrics.read_text().count("\n") if metrics.exists() else 0
     saved = sorted(path.name for path in (output / "checkpoints").glob("step-*"))
-    return f"{logged} lines logged, newest checkpoint {saved[-1] if saved else 'none'}"
+    merged = sorted(path.name for path in (output / "checkpoints").glob("merged-*"))
+    newest = ", ".join([saved[-1] if saved else "none", *merged[-1:]])
+    return f"{logged} lines logged, newest checkpoint {newest}"
 
 
 def compare(reference: Reference, base: Path, output: Path) -> list[str]:

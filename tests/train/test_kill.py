@@ -13,8 +13,9 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "kill_test.py"
 def test_killed_and_resumed_runs_end_with_the_same_bytes(
     tiny_base: Path, chat_file: Path, tmp_path: Path
 ) -> None:
-    # Half of the kills hit LoRA + DoRA + NEFTune + dropout + accumulation, half full fine-tuning.
-    arguments = ["--kills", 5, "--base-model", tiny_base, "--data", chat_file]
+    # A third of the kills each: LoRA + DoRA + NEFTune + dropout + accumulation, full fine-tuning,
+    # and ReLoRA around its restarts.
+    arguments = ["--kills", 8, "--base-model", tiny_base, "--data", chat_file]
     done = subprocess.run(
         [sys.executable, SCRIPT, *map(str, arguments), "--folder", tmp_path],
         capture_output=True,
