@@ -30,6 +30,7 @@ check: install
 bench: install
 	$(BIN)/python benchmarks/sft_vs_trl.py
 	$(BIN)/python benchmarks/techniques.py
+	$(BIN)/python benchmarks/preference_vs_trl.py
 
 clean:
 	rm -rf .venv runs
