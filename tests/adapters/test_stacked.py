@@ -11,7 +11,7 @@ import torch
 from tiny_models import build_model, relative_error, save_base_model
 from torch import Tensor
 
-import luthier
+from luthier import api
 from luthier.adapters.stacked import load_stacked_model
 from luthier.errors import ModelError
 from luthier.evaluate.model import find_model, load_model
@@ -26,7 +26,7 @@ QLORA = {**LORA, "adapter": "qlora", "load_in_4bit": True, "peft_use_dora": True
 
 def train(base: Path | str, rows: Path, output: Path, keys: dict[str, Any]) -> None:
     recipe = {"base_model": str(base), "datasets": [{"path": str(rows)}], "bf16": False, **keys}
-    luthier.train({**recipe, "learning_rate": 5e-2, "max_steps": 2, "sequence_len": 256}, output)
+    api.train({**recipe, "learning_rate": 5e-2, "max_steps": 2, "sequence_len": 256}, output)
 
 
 def logits(model: Any) -> Tensor:
@@ -100,12 +100,12 @@ def test_a_packed_base_counts_all_its_weights(runs: Runs) -> None:
 
 
 def test_merging_a_stack_gives_an_ordinary_model(runs: Runs, tmp_path: Path) -> None:
-    luthier.merge(runs["domain"], tmp_path / "merged")
+    api.merge(runs["domain"], tmp_path / "merged")
     config = json.loads((tmp_path / "merged" / "config.json").read_text())
     assert "quantization_config" not in config
     assert relative_error(ask(tmp_path / "merged"), ask(runs["domain"])) < 1e-5
     with pytest.raises(ModelError, match="has no adapter to merge"):
-        luthier.merge(runs["full"], tmp_path / "again")
+        api.merge(runs["full"], tmp_path / "again")
 
 
 def test_a_merge_keeps_the_precision_of_the_base_at_the_bottom(
@@ -118,7 +118,7 @@ def test_a_merge_keeps_the_precision_of_the_base_at_the_bottom(
     train(tmp_path / "one", chat_file, tmp_path / "two", LORA)
     assert find_root(str(tmp_path / "two")) == str(half)
     assert read_saved_dtype(str(tmp_path / "two")) == torch.bfloat16
-    luthier.merge(tmp_path / "two", tmp_path / "merged")
+    api.merge(tmp_path / "two", tmp_path / "merged")
     assert read_saved_dtype(str(tmp_path / "merged")) == torch.bfloat16
     assert relative_error(ask(tmp_path / "merged"), ask(tmp_path / "two")) < 0.05
 

@@ -52,7 +52,7 @@ def pack(weight: Tensor, kind: str, bias: Tensor | None = None) -> QuantizedLine
 @pytest.mark.parametrize("kind", ["nf4", "nf4 double", "fp4"])
 def test_a_4_bit_weight_is_exactly_that_of_bitsandbytes(kind: str, dtype: torch.dtype) -> None:
     weight, choice = draw_weight(dtype), KINDS[kind]
-    theirs = Linear4bit(
+    theirs: Any = Linear4bit(
         40, 48, bias=False, quant_type=choice.quant_type, compress_statistics=choice.double
     )
     theirs.weight.data = weight.clone()

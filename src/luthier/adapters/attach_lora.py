@@ -98,7 +98,7 @@ def merge_lora(model: Any) -> None:
 @torch.no_grad()
 def untie_head(model: Any) -> None:
     """Give the output head a weight of its own where it shares the embedding's."""
-    head = model.get_output_embeddings()
+    head: Any = model.get_output_embeddings()
     head = head.base if isinstance(head, LoraLayer) else head
     if head.weight is not model.get_input_embeddings().weight:
         return

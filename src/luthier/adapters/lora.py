@@ -219,7 +219,7 @@ class _FusedLora(torch.autograd.Function):
             row_gain_O = None if ctx.gains_output else gain_O
             product_TO = functional.linear(x_TI, _scale_rows(weight_OI, row_gain_O), inner_bias_O)
             product_TO.addmm_(x_TI @ a_RI.T, _scale_rows(b_OR, row_gain_O).T, alpha=scale)
-            if ctx.gains_output:
+            if gain_O is not None and ctx.gains_output:
                 product_TO.mul_(gain_O)
         kept_TO = None if gain_O is None else product_TO
         ctx.save_for_backward(x_TI, a_RI, b_OR, gain_O, kept_TO)
@@ -235,8 +235,8 @@ class _FusedLora(torch.autograd.Function):
         if gain_O is not None:
             weighted_O = (grad_TO * product_TO).sum(0, dtype=gain_O.dtype)
             grad_gain_O = torch.where(gain_O == 0, 0.0, weighted_O / gain_O)
-        if ctx.gains_output:
-            grad_TO, gain_O = grad_TO * gain_O, None
+            if ctx.gains_output:
+                grad_TO, gain_O = grad_TO * gain_O, None
         grad_reduced_TR = (grad_TO @ _scale_rows(b_OR, gain_O)).mul_(ctx.scale)
         grad_a_RI = grad_reduced_TR.T @ x_TI
         grad_b_OR = _scale_rows((grad_TO.T @ (x_TI @ a_RI.T)).mul_(ctx.scale), gain_O)
