@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from luthier.models.load import EMBEDDED_FOLDER
+from luthier.models.places import EMBEDDED_FOLDER
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "minimal_loop.py"
 
