@@ -5,6 +5,7 @@ from __future__ import annotations
 from luthier.report.html import write_report
 from luthier.report.results import StudyResults, read_study
 from luthier.report.tables import render_terminal_table, write_results_csv
+from luthier.verbs import make_callable
 
 __all__ = [
     "StudyResults",
@@ -13,3 +14,5 @@ __all__ = [
     "write_report",
     "write_results_csv",
 ]
+
+make_callable(__name__)
