@@ -1,10 +1,10 @@
-# Four verbs: install, demo, test, check. `make bench` compares speed with TRL.
+# Five verbs: install, demo, test, check, verify. `make bench` compares speed with TRL.
 
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check verify bench clean
 
 install: .venv/.installed
 
@@ -26,6 +26,9 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+verify: install
+	$(BIN)/python -m verification
 
 bench: install
 	$(BIN)/python benchmarks/sft_vs_trl.py

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
-from verification.models import FAMILIES, VOCABULARY, build_model, relative_error
+from verification.check import relative_error
+from verification.models import FAMILIES, VOCABULARY, build_model
 
 __all__ = [
     "FAMILIES",

@@ -62,11 +62,3 @@ def build_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float6
             if name.endswith("bias"):
                 parameter.normal_(0.0, 0.3)
     return model.eval()
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    """Largest difference, as a share of the largest expected value."""
-    found, expected = found.detach(), expected.detach()
-    assert found.shape == expected.shape
-    scale = expected.abs().max().clamp(min=1e-300)
-    return float((found - expected).abs().max() / scale)

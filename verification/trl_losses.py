@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
+from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -17,6 +20,14 @@ from trl.experimental.orpo import ORPOTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from luthier.data.pairs import TokenizedPair
+
+
+@contextlib.contextmanager
+def keeping_float64() -> Generator[None]:
+    """TRL rounds here and there with `.float()`; within the block float64 stays float64."""
+    narrow = Tensor.float
+    with patch.object(Tensor, "float", lambda t: t if t.dtype == torch.float64 else narrow(t)):
+        yield
 
 
 class Alone(SimpleNamespace):

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import torch
-from peft.tuners.lora.layer import Linear as PeftLinear
 from tiny_models import relative_error
-from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch import nn
+from verification.layers import (
+    ALPHA,
+    INPUTS,
+    METHODS,
+    OUTPUTS,
+    RANK,
+    build_base,
+    build_dropping_pair,
+    build_pair,
+    run_both,
+    run_steps_in_both,
+)
 
 from luthier.adapters.lora import LoraLayer, LoraSettings
 
-INPUTS, OUTPUTS, RANK, ALPHA = 7, 5, 3, 6
 TOLERANCE = 1e-12
-METHODS: dict[str, dict[str, Any]] = {
-    "lora": {},
-    "rslora": {"scaling": "alpha/sqrt(rank)"},
-    "dora": {"magnitude": True},
-    "dora+rslora": {"magnitude": True, "scaling": "alpha/sqrt(rank)"},
-}
 
 
 @pytest.fixture(autouse=True)
@@ -31,101 +33,19 @@ def _seed() -> Iterator[None]:
     return
 
 
-def build_base(kind: str) -> nn.Module:
-    if kind == "conv1d":
-        base = Conv1D(OUTPUTS, INPUTS).double()
-        nn.init.normal_(base.bias)
-        return base
-    return nn.Linear(INPUTS, OUTPUTS, bias=kind == "bias").double()
-
-
-def build_pair(kind: str, method: str, dropout: float = 0.0) -> tuple[LoraLayer, Any]:
-    """Our layer and PEFT's, with the same random weights in A, B and magnitude."""
-    settings = LoraSettings(RANK, ALPHA, dropout, **METHODS[method])
-    base = build_base(kind)
-    ours = LoraLayer(base, settings, torch.float64)
-    with torch.no_grad():
-        ours.lora_B.normal_()
-        if ours.magnitude is not None:
-            ours.magnitude.mul_(torch.rand(OUTPUTS, dtype=torch.float64) + 0.5)
-    ours.refresh_norm()
-    from peft import LoraConfig
-
-    config = LoraConfig(
-        r=RANK,
-        lora_alpha=ALPHA,
-        lora_dropout=dropout,
-        use_dora=settings.magnitude,
-        use_rslora=method.endswith("rslora"),
-        fan_in_fan_out=kind == "conv1d",
-    )
-    peft = PeftLinear(
-        base, "default", config=config, r=RANK, lora_alpha=ALPHA, fan_in_fan_out=kind == "conv1d"
-    ).double()
-    copy_into_peft(ours, peft)
-    return ours, peft
-
-
-@torch.no_grad()
-def copy_into_peft(ours: LoraLayer, peft: Any) -> None:
-    peft.lora_A["default"].weight.copy_(ours.lora_A)
-    peft.lora_B["default"].weight.copy_(ours.lora_B)
-    if ours.magnitude is not None:
-        peft.lora_magnitude_vector["default"].weight.copy_(ours.magnitude)
-
-
-def gradients_of_ours(layer: LoraLayer, x: Tensor) -> dict[str, Tensor]:
-    found = {"input": x.grad, "A": layer.lora_A.grad, "B": layer.lora_B.grad}
-    if layer.magnitude is not None:
-        found["magnitude"] = layer.magnitude.grad
-    return {name: grad for name, grad in found.items() if grad is not None}
-
-
-def gradients_of_peft(layer: Any, x: Tensor) -> dict[str, Tensor]:
-    found = {
-        "input": x.grad,
-        "A": layer.lora_A["default"].weight.grad,
-        "B": layer.lora_B["default"].weight.grad,
-    }
-    if len(layer.lora_magnitude_vector):
-        found["magnitude"] = layer.lora_magnitude_vector["default"].weight.grad
-    return found
-
-
-def run_both(ours: LoraLayer, peft: Any) -> list[tuple[str, Tensor, Tensor]]:
-    """(what, ours, PEFT's) for the output and every gradient of a random scalar of it."""
-    x = torch.randn(2, 4, INPUTS, dtype=torch.float64)
-    weights = torch.randn(2, 4, OUTPUTS, dtype=torch.float64)
-    x_ours, x_peft = x.clone().requires_grad_(), x.clone().requires_grad_()
-    y_ours, y_peft = ours(x_ours), peft(x_peft)
-    (y_ours * weights).sum().backward()
-    (y_peft * weights).sum().backward()
-    expected = gradients_of_peft(peft, x_peft)
-    found = gradients_of_ours(ours, x_ours)
-    assert set(found) == set(expected)
-    return [("output", y_ours, y_peft)] + [(n, found[n], expected[n]) for n in expected]
-
-
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["plain", "bias", "conv1d"])
-def test_output_and_gradients_equal_peft_in_float64(kind: str, method: str) -> None:
+@pytest.mark.parametrize("tokens", [1, 4])  # fewer than inputs and more: two ways of computing
+def test_output_and_gradients_equal_peft_in_float64(kind: str, method: str, tokens: int) -> None:
     ours, peft = build_pair(kind, method)
-    for what, found, expected in run_both(ours.train(), peft.train()):
+    for what, found, expected in run_both(ours.train(), peft.train(), tokens):
         assert relative_error(found, expected) < TOLERANCE, what
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["plain", "bias", "conv1d"])
 def test_the_dropout_path_equals_peft_under_the_same_mask(kind: str, method: str) -> None:
-    ours, peft = build_pair(kind, method, dropout=0.4)
-
-    class FixedMask(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            mask = torch.arange(x.numel()).reshape(x.shape) % 3 != 0
-            return x * mask / 0.6
-
-    ours.dropout = FixedMask()  # type: ignore[assignment]
-    peft.lora_dropout["default"] = FixedMask()
+    ours, peft = build_dropping_pair(kind, method)
     for what, found, expected in run_both(ours.train(), peft.train()):
         assert relative_error(found, expected) < TOLERANCE, what
 
@@ -163,22 +83,10 @@ def test_a_new_adapter_leaves_the_layer_as_it_was(kind: str, method: str) -> Non
     assert relative_error(layer(x), base(x)) < TOLERANCE
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "dora+rslora"])
+@pytest.mark.parametrize("method", METHODS)
 def test_five_steps_equal_peft_with_torch_adamw(method: str) -> None:
     ours, peft = build_pair("bias", method)
-    mine = [p for p in ours.parameters() if p.requires_grad]
-    base = set(map(id, peft.base_layer.parameters()))
-    theirs = [p for p in peft.parameters() if p.requires_grad and id(p) not in base]
-    assert len(mine) == len(theirs)
-    optimizers = [torch.optim.AdamW(group, lr=0.05) for group in (mine, theirs)]
-    for _ in range(5):
-        for optimizer in optimizers:
-            optimizer.zero_grad()
-        run_both(ours, peft)
-        for optimizer in optimizers:
-            optimizer.step()
-        # The one difference to PEFT: the norm is refreshed here, once a step.
-        ours.refresh_norm()
+    run_steps_in_both(ours, peft, steps=5)
     for what, found, expected in run_both(ours, peft):
         assert relative_error(found, expected) < 1e-9, what
 
