@@ -73,7 +73,9 @@ def build_model(
     if (recipe.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
         notes = (*notes, "use_reentrant: true changes no result; the other way is always taken.")
     if recipe.gradient_checkpointing:
-        causal.gradient_checkpointing_enable({"use_reentrant": False})
+        # transformers renamed it in the course of version 5.
+        enable = getattr(causal, "activation_checkpointing_enable", None)
+        (enable or causal.gradient_checkpointing_enable)({"use_reentrant": False})
     alpha = recipe.neftune_noise_alpha
     noise = NeftuneNoise(causal, alpha) if alpha is not None else None
     goal = build_goal(recipe, model)
