@@ -1,0 +1,331 @@
+"""Train every technique on every family, kill each run with SIGKILL, resume it, compare.
+
+    python scripts/kill_matrix.py [--only dora] [--family gemma] [--kills 2] [--seed 0]
+
+For each combination an uninterrupted run is trained first. Its loss must fall; what it leaves must
+load and merge to the logits of the model that was trained. Then the same recipe is trained again,
+killed at a random moment and once more while it writes a file, and resumed to its end: result,
+metrics and summary must be the uninterrupted run's, byte for byte. Processes are forked from one
+that has imported everything, so a kill costs no start-up. Prints a line a combination; exit code 1
+when anything differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kill_test import Reference, compare, read_result, read_steps, wait_for_writing
+from matrix_techniques import (
+    EIGHT_BIT_MOMENTS,
+    FAMILIES,
+    GPT2_WIDTHS,
+    STAGES,
+    STEPS,
+    TECHNIQUES,
+    WIDTHS,
+    make_recipe,
+    write_data,
+)
+
+ROOT = Path(__file__).parents[1]
+FORK = multiprocessing.get_context("fork")
+TRIES = 6  # until a run has been killed as often as asked
+TIMED = ("seconds", "tokens_per_second", "peak_memory_bytes")
+
+
+class Kill(NamedTuple):
+    steps: int  # steps of the newest checkpoint that the killed run had
+    writing: bool  # whether a file was half-written
+
+    def __str__(self) -> str:
+        return f"{self.steps}{'w' if self.writing else ''}"
+
+
+class Outcome(NamedTuple):
+    technique: str
+    family: str
+    kills: list[Kill]
+    figures: dict[str, float]
+    problems: list[str]
+    digest: str  # of the result's files
+    seconds: float
+
+
+class Failed(Exception):
+    """A forked process ended by itself, and not well."""
+
+
+def fork(function: Callable[..., None], *given: Any, log: Path) -> Any:
+    """Start `function` in a process forked from this one, with its output in `log`."""
+
+    def child() -> None:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        function(*given)
+
+    process = FORK.Process(target=child)
+    process.start()
+    return process
+
+
+def finish(process: Any, log: Path) -> None:
+    process.join()
+    if process.exitcode != 0:
+        lines = log.read_text(errors="replace").strip().splitlines() or ["no output"]
+        raise Failed(f"exit code {process.exitcode}: {lines[-1]}")
+
+
+def train(recipe: dict[str, Any], output: Path) -> None:
+    forget_seeds()
+    from luthier.recipe.load import parse_recipe
+    from luthier.train.run import TrainOptions, train_recipe
+
+    train_recipe(parse_recipe(recipe).recipe, output, TrainOptions(resume=True))
+
+
+def train_whole(recipe: dict[str, Any], output: Path, memory: Path) -> None:
+    from matrix_checks import train_remembering
+
+    forget_seeds()
+    train_remembering(recipe, output, memory)
+
+
+def forget_seeds() -> None:
+    """Every generator anew, as in a process of its own."""
+    import numpy as np
+    import torch
+
+    torch.seed()
+    np.random.seed()
+    random.seed()
+
+
+def check(recipe: dict[str, Any], output: Path, memory: Path, eight_bit: bool, file: Path) -> None:
+    from matrix_checks import check_run
+
+    findings = check_run(recipe, output, memory, eight_bit_moments=eight_bit)
+    file.write_text(json.dumps(findings._asdict()))
+
+
+def save_base(folder: Path, family: str) -> None:
+    from tiny_models import save_base_model
+
+    widths = GPT2_WIDTHS if family == "gpt2" else WIDTHS
+    save_base_model(folder, family, initializer_range=0.05, **widths)
+
+
+def load_model(folder: Path) -> None:
+    from luthier.evaluate import model
+
+    model.load_model(str(folder))
+
+
+class Ground:
+    """Data and base models, each made when first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        write_data(self.data)
+
+    def base(self, technique: str, family: str) -> Path:
+        plain = self.folder / "bases" / family
+        log = self.folder / "bases.log"
+        if not plain.exists():
+            finish(fork(save_base, plain, family, log=log), log)
+            # Once here: transformers works out a table at its first model, and keeps it.
+            load_model(plain)
+        stage = STAGES.get(technique)
+        if stage is None:
+            return plain
+        run = self.folder / "stages" / f"{family}-{stage}"
+        if not run.exists():
+            recipe = make_recipe(stage, family, plain, self.data)
+            finish(fork(train, recipe, run, log=log), log)
+        return run
+
+
+def run_combination(ground: Ground, technique: str, family: str, kills: int, seed: int) -> Outcome:
+    """Train, check, kill and resume one technique on one family; its files are gone after."""
+    began = time.perf_counter()
+    generator = random.Random(f"{seed}/{technique}/{family}")
+    folder = ground.folder / "runs" / f"{technique}-{family}"
+    folder.mkdir(parents=True)
+    done: list[Kill] = []
+    figures: dict[str, float] = {}
+    problems: list[str] = []
+    digest = ""
+    try:
+        recipe = make_recipe(technique, family, ground.base(technique, family), ground.data)
+        whole, log, memory = folder / "whole", folder / "log.txt", folder / "memory.pt"
+        started = time.perf_counter()
+        finish(fork(train_whole, recipe, whole, memory, log=log), log)
+        seconds = time.perf_counter() - started
+        eight_bit = technique in EIGHT_BIT_MOMENTS
+        report = folder / "findings.json"
+        finish(fork(check, recipe, whole, memory, eight_bit, report, log=log), log)
+        figures = json.loads(report.read_text())
+        problems += figures.pop("problems")
+        reference = Reference(read_result(whole), read_steps(whole), seconds)
+        digest = hashlib.sha256(b"".join(reference.files.values())).hexdigest()
+        for number in range(TRIES):
+            output = folder / f"killed-{number}"
+            done += kill_run(recipe, output, kills - len(done), generator, seconds, log)
+            problems += compare(reference, whole, output) + compare_summaries(whole, output)
+            if len(done) >= kills:
+                break
+        else:
+            problems.append(f"only {len(done)} of {kills} kills hit the run")
+    except Failed as error:
+        problems.append(str(error))
+    if not problems:
+        shutil.rmtree(folder)
+    taken = time.perf_counter() - began
+    return Outcome(technique, family, done, figures, problems, digest, taken)
+
+
+def kill_run(
+    recipe: dict[str, Any],
+    output: Path,
+    kills: int,
+    generator: random.Random,
+    seconds: float,
+    log: Path,
+) -> list[Kill]:
+    """Kill a run up to `kills` times, then let it end; the kills that hit it."""
+    done: list[Kill] = []
+    for _ in range(kills):
+        writing = generator.random() < 0.5
+        wanted = generator.randint(count_steps(output), STEPS)
+        process = fork(train, recipe, output, log=log)
+        wait_for_step(wanted, output, process)
+        if writing:
+            wait_for_writing(output, process, seconds)
+            time.sleep(generator.uniform(0, 0.004))
+        else:
+            process.join(generator.uniform(0, 1.5 * seconds / STEPS))
+        process.kill()  # SIGKILL; nothing where the run is over
+        process.join()
+        if process.exitcode != -signal.SIGKILL:
+            finish(process, log)
+            break
+        staged = any(True for _ in output.rglob(".staged-*"))
+        done.append(Kill(count_steps(output), staged))
+    finish(fork(train, recipe, output, log=log), log)
+    return done
+
+
+def wait_for_step(step: int, output: Path, process: Any) -> None:
+    """Wait until the checkpoint of `step` is there, or the run is over."""
+    while process.is_alive() and count_steps(output) < step:
+        time.sleep(0.0005)
+
+
+def count_steps(output: Path) -> int:
+    """Optimizer steps that a resumed run would not take again."""
+    # Between the result and the summary no checkpoint need be left.
+    if (output / "adapter").exists() or (output / "model").exists():
+        return STEPS
+    found = output.glob("checkpoints/step-*")
+    return max((int(path.name.removeprefix("step-")) for path in found), default=0)
+
+
+def compare_summaries(whole: Path, output: Path) -> list[str]:
+    """Where the summaries differ in anything but time and memory."""
+    first, second = (json.loads((run / "done.json").read_text()) for run in (whole, output))
+    keys = sorted({*first, *second} - set(TIMED))
+    return [f"done.json has another {key}" for key in keys if first.get(key) != second.get(key)]
+
+
+def describe(outcome: Outcome) -> Iterator[str]:
+    """One line, and one for each problem."""
+    figures = outcome.figures
+    learnt = f"loss {figures['first_loss']:6.3f} to {figures['last_loss']:6.3f}" if figures else ""
+    merged = f"merge {figures['merge_error']:.0e}" if figures else ""
+    killed = "kills " + " ".join(map(str, outcome.kills))
+    verdict = "FAILED" if outcome.problems else "equal"
+    name = f"{outcome.technique:16} {outcome.family:8}"
+    yield f"{name} {learnt:21}  {merged:11}  {killed:12} {verdict}"
+    for problem in outcome.problems:
+        yield f"    {problem}"
+
+
+def summarise(outcomes: list[Outcome]) -> str:
+    kills = [kill for outcome in outcomes for kill in outcome.kills]
+    early = sum(kill.steps == 0 for kill in kills)
+    writing = sum(kill.writing for kill in kills)
+    failed = sum(bool(outcome.problems) for outcome in outcomes)
+    return (
+        f"{len(outcomes)} combinations, {len(kills)} kills ({early} before the first checkpoint, "
+        f"{writing} within a\nhalf-written file), {failed} with differences: "
+        f"{'FAILED' if failed else 'all equal'}"
+    )
+
+
+def choose(only: list[str], families: list[str], diagonal: bool) -> list[tuple[str, str]]:
+    """The combinations to run; the diagonal has every technique once and every family in turn."""
+    pairs = [(technique, family) for technique in TECHNIQUES for family in FAMILIES]
+    if diagonal:
+        pairs = [(name, FAMILIES[n % len(FAMILIES)]) for n, name in enumerate(TECHNIQUES)]
+    return [(name, family) for name, family in pairs if name in only and family in families]
+
+
+def prepare_process() -> None:
+    """Import everything, once: what is forked has it all."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A forked process has none of its parent's threads.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    # It remarks that an optional kernel is missing.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+    for module in ("matrix_checks", "tiny_models", "luthier.train.run"):
+        importlib.import_module(module)
+    assert threading.active_count() == 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=[*TECHNIQUES], default=[*TECHNIQUES])
+    parser.add_argument("--family", nargs="+", choices=FAMILIES, default=[*FAMILIES])
+    parser.add_argument("--diagonal", action="store_true", help="each technique on one family")
+    parser.add_argument("--kills", type=int, default=2, help="for each combination")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="kept; a temporary one when absent")
+    parser.add_argument("--results", type=Path, help="also write the outcomes there, as JSON lines")
+    given = parser.parse_args()
+    prepare_process()
+    outcomes: list[Outcome] = []
+    with contextlib.ExitStack() as stack:
+        folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        ground = Ground(folder)
+        for technique, family in choose(given.only, given.family, given.diagonal):
+            outcomes.append(run_combination(ground, technique, family, given.kills, given.seed))
+            print("\n".join(describe(outcomes[-1])), flush=True)
+            if given.results:
+                with given.results.open("a") as file:
+                    file.write(json.dumps(outcomes[-1]._asdict()) + "\n")
+    print(summarise(outcomes))
+    return 1 if any(outcome.problems for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
