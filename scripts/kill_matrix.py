@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import hashlib
 import importlib
 import json
@@ -126,7 +127,7 @@ def check(recipe: dict[str, Any], output: Path, memory: Path, eight_bit: bool, f
 
 
 def save_base(folder: Path, family: str) -> None:
-    from tiny_models import save_base_model
+    from tiny_models import save_base_model  # pyright: ignore[reportMissingImports]
 
     widths = GPT2_WIDTHS if family == "gpt2" else WIDTHS
     save_base_model(folder, family, initializer_range=0.05, **widths)
@@ -170,7 +171,7 @@ def run_combination(ground: Ground, technique: str, family: str, kills: int, see
     folder = ground.folder / "runs" / f"{technique}-{family}"
     folder.mkdir(parents=True)
     done: list[Kill] = []
-    figures: dict[str, float] = {}
+    figures: dict[str, Any] = {}
     problems: list[str] = []
     digest = ""
     try:
@@ -236,7 +237,7 @@ def kill_run(
 def wait_for_step(step: int, output: Path, process: Any) -> None:
     """Wait until the checkpoint of `step` is there, or the run is over."""
     while process.is_alive() and count_steps(output) < step:
-        time.sleep(0.0005)
+        time.sleep(0.002)
 
 
 def count_steps(output: Path) -> int:
@@ -300,10 +301,12 @@ def prepare_process() -> None:
     for module in ("matrix_checks", "tiny_models", "luthier.train.run"):
         importlib.import_module(module)
     assert threading.active_count() == 1
+    # Or each child's first collection would copy every page that it looks at.
+    gc.freeze()
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=[*TECHNIQUES], default=[*TECHNIQUES])
     parser.add_argument("--family", nargs="+", choices=FAMILIES, default=[*FAMILIES])
     parser.add_argument("--diagonal", action="store_true", help="each technique on one family")
