@@ -18,7 +18,7 @@ from verification.table import CHECKS
 
 from luthier.adapters.lora import LoraLayer
 from luthier.models.neftune import draw_noise
-from luthier.models.quantize import QuantizedLinear
+from luthier.models.quantize import PackedWeight, unpack_weight
 from luthier.objectives.dpo import compute_dpo_losses
 from luthier.objectives.ipo import compute_ipo_losses
 from luthier.objectives.simpo import compute_simpo_losses
@@ -101,7 +101,7 @@ MISTAKES = {
     ),
     "a packed weight is unpacked a hundred thousandth too large": Mistake(
         "luthier.models.quantize.QuantizedLinear.weight",
-        property(lambda self, plain=QuantizedLinear.weight: (1 + 1e-5) * plain.fget(self)),
+        property(lambda self: (1 + 1e-5) * unpack_weight(PackedWeight(self.codes, self._scales))),
         lambda: quantisation.compare_nf4_with_paper(double=True),
     ),
     "the update on a packed base is merged with the wrong sign": Mistake(

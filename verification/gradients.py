@@ -27,7 +27,7 @@ def run_steps(
     optimizer: torch.optim.Optimizer,
     weight: Tensor,
     gradients: Sequence[Tensor],
-    before_step: Callable[[int], None] = lambda step: None,
+    before_step: Callable[[int], object] = lambda step: None,
 ) -> None:
     """One step for each gradient; `before_step` gets its number, from 1."""
     for step, gradient in enumerate(gradients, start=1):

@@ -70,7 +70,7 @@ def gradients_of_ours(layer: LoraLayer, x: Tensor) -> dict[str, Tensor]:
 
 
 def gradients_of_peft(layer: Any, x: Tensor) -> dict[str, Tensor]:
-    found = {
+    found: dict[str, Any] = {
         "input": x.grad,
         "A": layer.lora_A["default"].weight.grad,
         "B": layer.lora_B["default"].weight.grad,

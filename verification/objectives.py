@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def choose_settings(method: str, **changes: Any) -> ObjectiveSettings:
 
 
 @contextlib.contextmanager
-def other_weights(packed: PackedModel) -> Iterator[None]:
+def other_weights(packed: PackedModel) -> Generator[None]:
     own = {name: value.clone() for name, value in packed.causal.state_dict().items()}
     packed.causal.load_state_dict(build_exact_model("qwen2", seed=REFERENCE_SEED).state_dict())
     try:

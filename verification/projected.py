@@ -1,4 +1,4 @@
-"""GaLore, Fira and APOLLO beside independent references: the largest relative difference of each.
+"""GaLore, Fira and APOLLO beside galore-torch and their papers: the largest relative difference.
 
 Each `compare_` function moves one weight by the same gradients over several projectors, here and
 in the reference, and returns max |difference| / max |movement of the weight|.
@@ -48,8 +48,9 @@ def compare_galore(side: Side, shape: tuple[int, int], dtype: torch.dtype = torc
     gradients = draw_gradients(shape, STEPS, dtype=dtype)
     theirs = nn.Parameter(draw_gradients(shape, 1, seed=1, dtype=dtype)[0])
     projection = {"rank": RANK, "update_proj_gap": GAP, "scale": SCALE, "proj_type": side}
+    groups: Any = [{"params": [theirs], **projection}]
     reference = GaLoreAdamW(
-        [{"params": [theirs], **projection}],
+        groups,
         lr=RATE,
         betas=(ADAM.beta1, ADAM.beta2),
         no_deprecation_warning=True,
@@ -105,7 +106,8 @@ def compare_apollo(side: Side, shape: tuple[int, int], *, mini: bool = False) ->
         seed = derive_seed("projection", 0, "w", step // GAP)
         drawn = draw_projection(gradient, rank, left=left, right=right, seed=seed)
         g = gradient.numpy().T if right else gradient.numpy()
-        p = (drawn.left if drawn.left is not None else drawn.right.T).numpy()
+        p = drawn.left if drawn.left is not None else torch.as_tensor(drawn.right).T
+        p = p.numpy()
         r = p.T @ g
         n = adam.move(r)
         if mini:

@@ -83,7 +83,8 @@ def trl_dpo(
         loss_types=[loss_type], loss_weights=[1.0], label_smoothing=0.0, use_weighting=False,
         _metrics=metrics, _total_train_tokens=0, _tp_size=1,
     )  # fmt: skip
-    loss = DPOTrainer._compute_loss(trainer, WholeLogits(causal), inputs, False)
+    dpo: Any = DPOTrainer
+    loss = dpo._compute_loss(trainer, WholeLogits(causal), inputs, False)
     return loss, {name: values[0] for name, values in metrics["train"].items()}
 
 
@@ -109,7 +110,8 @@ def trl_sigmoid(log_ratios_S2: Tensor, beta: float, label_smoothing: float) -> T
     trainer: Any = CPOTrainer.__new__(CPOTrainer)
     _equip(trainer, beta)
     _set(trainer, loss_type="sigmoid", label_smoothing=label_smoothing, alpha=0.0)
-    return CPOTrainer.cpo_loss(trainer, *log_ratios_S2.unbind(1))[0]
+    log_ratios: Any = log_ratios_S2
+    return CPOTrainer.cpo_loss(trainer, *log_ratios.unbind(1))[0]
 
 
 def _equip(trainer: Any, beta: float) -> None:
@@ -124,7 +126,7 @@ def _set(trainer: Any, **values: Any) -> None:
         object.__setattr__(trainer, name, value)
 
 
-def _pad_pairs(pairs: list[TokenizedPair]) -> dict[str, Tensor]:
+def _pad_pairs(pairs: list[TokenizedPair]) -> Any:
     """What the collator of ORPOTrainer and CPOTrainer makes of rows."""
     batch: dict[str, Tensor] = {}
     for kind in ("chosen", "rejected"):
