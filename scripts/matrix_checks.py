@@ -151,10 +151,12 @@ def reference_of(name: str) -> Any:
         return AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     recipe = load_recipe(recipe_file).recipe
     model = reference_of(recipe.base_model)
+    if isinstance(model, PeftModel):
+        model = model.merge_and_unload()
     if recipe.load_in_4bit or recipe.load_in_8bit:
         round_linear_layers(model, 4 if recipe.load_in_4bit else 8)
-    adapted: Any = PeftModel.from_pretrained(model, str(Path(name) / "adapter"))
-    return adapted.merge_and_unload()
+    # Not merged: on a head that is tied to the embedding that would change both.
+    return PeftModel.from_pretrained(model, str(Path(name) / "adapter"))
 
 
 @torch.no_grad()
