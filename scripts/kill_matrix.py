@@ -6,7 +6,7 @@ For each combination an uninterrupted run is trained first. Its loss must fall; 
 load and merge to the logits of the model that was trained. Then the same recipe is trained again,
 killed at a random moment and once more while it writes a file, and resumed to its end: result,
 metrics and summary must be the uninterrupted run's, byte for byte. Processes are forked from one
-that has imported everything, so a kill costs no start-up. Prints a line a combination; exit code 1
+that has imported everything, so a kill costs no start-up; all runs on the CPU. Prints a line a combination; exit code 1
 when anything differs.
 """
 
@@ -159,7 +159,7 @@ class Ground:
             return plain
         run = self.folder / "stages" / f"{family}-{stage}"
         if not run.exists():
-            recipe = make_recipe(stage, family, plain, self.data)
+            recipe = make_recipe(stage, plain, self.data)
             finish(fork(train, recipe, run, log=log), log)
         return run
 
@@ -175,7 +175,7 @@ def run_combination(ground: Ground, technique: str, family: str, kills: int, see
     problems: list[str] = []
     digest = ""
     try:
-        recipe = make_recipe(technique, family, ground.base(technique, family), ground.data)
+        recipe = make_recipe(technique, ground.base(technique, family), ground.data)
         whole, log, memory = folder / "whole", folder / "log.txt", folder / "memory.pt"
         started = time.perf_counter()
         finish(fork(train_whole, recipe, whole, memory, log=log), log)
@@ -293,8 +293,9 @@ def prepare_process() -> None:
     """Import everything, once: what is forked has it all."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A forked process has none of its parent's threads.
+    # A forked process has none of its parent's threads, and cannot use its parent's GPU.
     os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     # It remarks that an optional kernel is missing.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]

@@ -50,7 +50,10 @@ TECHNIQUES: dict[str, dict[str, Any]] = {
     "qlora-dora": {**QLORA, **DORA},
     "lora-8bit-base": {**LORA, "load_in_8bit": True},
     "adamw-8bit": {"optimizer": "adamw_bnb_8bit"},
-    "lora-adamw-8bit": {**LORA, "lora_r": 64, "lora_alpha": 64, "optimizer": "adamw_bnb_8bit"},
+    "lora-adamw-8bit": {
+        **LORA, "optimizer": "adamw_bnb_8bit", "lora_r": 64, "lora_alpha": 64,
+        "learning_rate": 5e-3,
+    },
     "galore": {"optimizer": "galore_adamw", "galore_rank": 16, "galore_update_proj_gap": GAP},
     "galore-8bit": {
         "optimizer": "galore_adamw_8bit", "galore_rank": 32, "galore_update_proj_gap": GAP,
@@ -82,11 +85,9 @@ WIDTHS: dict[str, Any] = {"hidden_size": 64, "intermediate_size": 128, "head_dim
 GPT2_WIDTHS: dict[str, Any] = {"n_embd": 64}
 
 
-def make_recipe(technique: str, family: str, base: Path, data: Path) -> dict[str, Any]:
+def make_recipe(technique: str, base: Path, data: Path) -> dict[str, Any]:
     """The keys of one run; `data` is the folder of `write_data`."""
     keys = {**COMMON, **TECHNIQUES[technique], "base_model": str(base)}
-    if family == "gpt_neox" and "lora_target_modules" in keys:
-        keys["lora_target_modules"] = ["embed_out"]
     source = {"path": str(data / "chat.jsonl")}
     if "rl" in keys:
         source = {"path": str(data / "pairs.jsonl"), "type": "preference"}
