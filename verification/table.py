@@ -204,6 +204,7 @@ NOTES: tuple[str, ...] = (
     "GaLore: galore-torch's SVD is widened to float64. It adds ε to the uncorrected second moment "
     "and decays the weight after the update, where AdamW does before; in the comparison both are "
     "as here. APOLLO and Fira follow algorithm 1 of their papers, with AdamW's decay.",
-    "NF4 is checked where a row is whole blocks of 64. For other widths that are multiples of 16 "
-    "bitsandbytes 0.50.2 takes wrong scales when it unpacks on a CPU with AVX-512.",
+    "Where a row is no whole number of blocks of 64, bitsandbytes 0.50.2 takes wrong scales as it "
+    "unpacks on a CPU with AVX-512. Luthier has it unpack such a weight as one long row; the tests "
+    "compare four such widths with the paper in NumPy.",
 )

@@ -14,7 +14,9 @@ Shapes: `I` input width, `O` output width.
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -136,7 +138,14 @@ def unpack_weight(packed: PackedWeight) -> Tensor:
     bitsandbytes = import_bitsandbytes()
     if isinstance(packed.scales, Tensor):
         return bitsandbytes.int8_vectorwise_dequant(packed.codes.data, packed.scales)
-    return bitsandbytes.dequantize_4bit(packed.codes.data, packed.scales)
+    scales = packed.scales
+    if packed.codes.device.type == "cpu" and scales.shape[-1] % scales.blocksize:
+        # bitsandbytes 0.50's AVX-512 kernel begins a block anew with each row; blocks of packed
+        # weights run on over the rows. As one long row the weight has none of them in its way.
+        scales = copy.copy(scales)
+        shape, scales.shape = scales.shape, torch.Size((1, math.prod(scales.shape)))
+        return bitsandbytes.dequantize_4bit(packed.codes.data, scales).view(shape)
+    return bitsandbytes.dequantize_4bit(packed.codes.data, scales)
 
 
 def import_bitsandbytes() -> Any:
