@@ -4,10 +4,11 @@
 
 For each combination an uninterrupted run is trained first. Its loss must fall; what it leaves must
 load and merge to the logits of the model that was trained. Then the same recipe is trained again,
-killed at a random moment and once more while it writes a file, and resumed to its end: result,
-metrics and summary must be the uninterrupted run's, byte for byte. Processes are forked from one
-that has imported everything, so a kill costs no start-up; all runs on the CPU. Prints a line a combination; exit code 1
-when anything differs.
+killed at random moments and while it writes a file, and resumed to its end: result, metrics and
+summary must be the uninterrupted run's, byte for byte. Processes are forked from one that has
+imported everything, so a kill costs no start-up; all run on the CPU. Prints a line a combination,
+with the step that each kill left behind (w: a file half-written); exit code 1 when anything
+differs.
 """
 
 from __future__ import annotations
