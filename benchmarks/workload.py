@@ -45,7 +45,7 @@ def write_model(folder: Path) -> int:
         vocab_size=len(tokenizer),
         hidden_size=256,
         intermediate_size=896,
-        num_hidden_layers=8,
+        num_hidden_layers=7,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=2048,

@@ -107,11 +107,11 @@ def generate_conversations(count: int, seed: int) -> Iterator[str]:
 
 
 TEXTS: dict[str, Source] = {
-    "wikitext2": Source(0.17, read_wikitext),
-    "gutenberg": Source(0.15, read_gutenberg),
-    "python": Source(0.10, read_python),
+    "wikitext2": Source(0.20, read_wikitext),
+    "gutenberg": Source(0.08, read_gutenberg),
+    "python": Source(0.05, read_python),
     "tinyshakespeare": Source(0.02, read_shakespeare),
-    "generated news": Source(0.10, lambda _folder: generate_news(60_000, seed=1)),
+    "generated news": Source(0.22, lambda _folder: generate_news(120_000, seed=1)),
     "generated conversations": Source(
         0.46, lambda _folder: generate_conversations(160_000, seed=1)
     ),

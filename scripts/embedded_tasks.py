@@ -14,6 +14,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from embedded_names import NAMES
 from embedded_words import (
     CAPITALS,
     CITIES,
@@ -231,6 +232,11 @@ def headline(rng: random.Random, subject: str) -> str:
     words = SUBJECTS[subject]
     who, what, does = (rng.choice(words[kind]) for kind in ("who", "what", "does"))
     other = rng.choice(words["what"])
+    if subject in NAMES and rng.random() < 0.8:
+        names = NAMES[subject]
+        who = rng.choice(names)
+        what = rng.choice(names) if rng.random() < 0.5 else what
+        other = rng.choice(names) if rng.random() < 0.5 else other
     city, day = rng.choice(CITIES), rng.choice(["Monday", "Tuesday", "Friday", "Sunday"])
     name = rng.choice(FIRST_NAMES)
     return rng.choice(

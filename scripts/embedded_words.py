@@ -7,7 +7,8 @@ def _words(text: str) -> list[str]:
     return text.split()
 
 
-def _phrases(text: str) -> list[str]:
+def split_phrases(text: str) -> list[str]:
+    """The phrases of a comma-separated text."""
     return [phrase.strip() for phrase in text.replace("\n", " ").split(",") if phrase.strip()]
 
 
@@ -63,129 +64,133 @@ CAPITALS = [
 
 SUBJECTS: dict[str, dict[str, list[str]]] = {
     "sport": {
-        "who": _phrases(
+        "who": split_phrases(
             "the coach, the striker, the champions, the goalkeeper, the national team, the captain,"
             "the quarterback, the pitcher, the sprinter, the tennis star, the golfer, the swimmer,"
             "the rookie, the cyclists, the referee, the Red club, the league leaders, the batsman,"
             "the point guard, the Olympic medalist, the cricket side, the rugby squad, the driver"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "the final, a late goal, the title, the season, the cup, the match, the tournament,"
             "a knee injury, the world record, the playoffs, a penalty, the championship, the race,"
             "the gold medal, three touchdowns, a home run, the innings, the semifinal, the open,"
             "the Grand Prix, the ninth inning, overtime, the football derby, the basketball game,"
             "the baseball series, the hockey season, a doping test, the Olympic Games, the serve"
         ),
-        "does": _phrases(
+        "does": split_phrases(
             "wins, loses, misses, scores in, beats rivals in, draws, qualifies for, dominates,"
             "returns for, is out of, takes a lead in, defends, is suspended from, trains for"
         ),
     },
     "finance": {
-        "who": _phrases(
+        "who": split_phrases(
             "the bank, shares, the retailer, the oil company, investors, the airline, the insurer,"
             "the central bank, the automaker, the chief executive, stocks, the dollar, the fund,"
             "crude oil, the drug maker, the board, Wall Street, consumers, the steel maker,"
             "the treasury, regulators, the grocer, the union, exporters, bondholders, the lender"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "a quarterly profit, higher oil prices, a merger, interest rates, a takeover bid,"
             "the jobs report, inflation, a record loss, the stock market, earnings, sales growth,"
             "bankruptcy, a dividend, the trade deficit, new shares, an initial public offering,"
             "a billion dollar deal, layoffs, pensions, crude futures, retail sales, debt, costs,"
             "the forecast, consumer spending, the economy, a price cut, mortgage lending, tariffs"
         ),
-        "does": _phrases(
+        "does": split_phrases(
             "reports, falls on, rises on, cuts, raises, agrees to, warns of, posts, seeks, rejects,"
             "slides after, gains on, expects, files for, beats estimates for, plans, settles"
         ),
     },
     "computing": {
-        "who": _phrases(
+        "who": split_phrases(
             "the software maker, researchers, the chip maker, hackers, the search engine,"
             "engineers,"
             "the web browser, the internet provider, the phone maker, developers, the virus,"
             "the online service, the computer maker, the video game studio, the start-up, users,"
             "the operating system, the wireless carrier, the music player, the supercomputer"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "a security flaw, the new software, a faster chip, spam e-mail, the web site, a patch,"
             "the internet, broadband access, a mobile phone, open source code, a computer worm,"
             "digital music, the server, a wireless network, the laptop, file sharing, the browser,"
             "an online store, data storage, the search tool, video games, a handheld device,"
             "the download, encryption, a desktop computer, an upgrade, the beta version, a console"
         ),
-        "does": _phrases(
+        "does": split_phrases(
             "releases, fixes, launches, upgrades, attacks, unveils, blocks, tests, supports,"
             "downloads, patents, ships, sues over, spreads through, delays, adds, speeds up"
         ),
     },
     "science": {
-        "who": _phrases(
+        "who": split_phrases(
             "scientists, NASA, astronomers, the space probe, biologists, the astronauts, a study,"
             "geologists, the telescope, the shuttle crew, physicists, the laboratory, the rover,"
             "paleontologists, climate researchers, the satellite, the geneticists, chemists"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "a distant planet, the moon of Saturn, a fossil, stem cells, the gene, global warming,"
             "the space station, a black hole, the rocket launch, ancient bones, water on Mars,"
             "a new species, the comet, the ozone layer, a galaxy, the spacecraft, an experiment,"
             "the human genome, a dinosaur, the orbit, carbon dioxide, the eclipse, the protein"
         ),
-        "does": _phrases(
+        "does": split_phrases(
             "discovers, studies, orbits, maps, finds evidence of, photographs, explains, measures,"
             "lands near, explores, detects, predicts, clones, observes, simulates"
         ),
     },
     "world affairs": {
-        "who": _phrases(
+        "who": split_phrases(
             "the president, rebels, the prime minister, troops, the foreign minister, militants,"
             "the United Nations, the parliament, police, gunmen, the opposition, diplomats,"
             "soldiers,"
             "the king, insurgents, voters, the army, the government, protesters, the rebel leader,"
             "peacekeepers, the ambassador, the secretary general, refugees, a suicide bomber"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "the peace talks, the election, a cease-fire, an attack, the hostages, nuclear weapons,"
             "the border, a car bomb, the refugee camp, a referendum, sanctions, the occupied city,"
             "the summit, a coup, the capital, the war, the siege, an air strike, the treaty,"
             "violence, the holy city, an explosion, human rights, the troops, the constitution,"
             "the disputed territory, the kidnapping, the militia, the earthquake, the uranium plan"
         ),
-        "does": _phrases(
+        "does": split_phrases(
             "condemns, kills dozens in, ends, threatens, calls for, rejects, resumes, leaves,"
             "votes on, storms, denies, signs, visits, is wounded in, demands, opposes, supports"
         ),
     },
     "health": {
-        "who": _phrases(
+        "who": split_phrases(
             "doctors, the hospital, patients, the clinic, nurses, the surgeon, the health agency"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "the flu vaccine, a heart drug, cancer, obesity, the outbreak, a blood test, diabetes,"
             "an allergy, the infection, a new treatment, malaria, the symptoms, sleep, the diet"
         ),
-        "does": _phrases("treats, warns about, recommends, studies, prevents, approves, fights"),
+        "does": split_phrases(
+            "treats, warns about, recommends, studies, prevents, approves, fights"
+        ),
     },
     "arts": {
-        "who": _phrases(
+        "who": split_phrases(
             "the singer, the novelist, the film director, the orchestra, the actress, the painter,"
             "the museum, the band, the poet, the theatre, the guitarist, the dancers"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "the new album, a film, the stage play, a novel, the opera, the exhibition, a portrait,"
             "the concert tour, the award, the soundtrack, a comedy, the festival, the ballet"
         ),
-        "does": _phrases("performs, records, opens, writes, wins praise for, cancels, directs"),
+        "does": split_phrases(
+            "performs, records, opens, writes, wins praise for, cancels, directs"
+        ),
     },
     "weather": {
-        "who": _phrases(
+        "who": split_phrases(
             "the hurricane, heavy rain, forecasters, the storm, snow, the heat wave, strong winds"
         ),
-        "what": _phrases(
+        "what": split_phrases(
             "the coast, flooding, power cuts, the highlands, a landslide, the islands, dry fields,"
             "the harbour, the warning, roads, the tropical depression, the evacuation"
         ),
-        "does": _phrases("batters, hits, brings, threatens, moves toward, eases over, floods"),
+        "does": split_phrases("batters, hits, brings, threatens, moves toward, eases over, floods"),
     },
 }

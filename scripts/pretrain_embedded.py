@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from luthier.objectives.cross_entropy import sum_linear_cross_entropy
 
 END_OF_TEXT, TURN_START, TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
-VOCABULARY_SIZE = 4096
+VOCABULARY_SIZE = 8192
 SEQUENCE_TOKENS = 512
 HELD_OUT_EVERY = 100  # one document in a hundred is for validation
 
@@ -201,9 +201,15 @@ def train(model: Qwen2ForCausalLM, corpus: Corpus, options: argparse.Namespace) 
         "steps": step,
         "tokens": step * rows * SEQUENCE_TOKENS,
         "minutes": round((time.monotonic() - started) / 60, 1),
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "2-core CPU",
+        "device": describe_device(device),
         "validation_loss_nats_per_token": compute_validation_loss(model, corpus),
     }
+
+
+def describe_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name()
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def save_weights(model: Qwen2ForCausalLM, output: Path) -> None:
