@@ -256,10 +256,19 @@ def study_status(folder: Annotated[Path, typer.Argument(help="A study's folder."
 
 
 @study_app.command("report")
-def study_report(folder: Annotated[Path, typer.Argument(help="A study's folder.")]) -> None:
+def study_report(
+    folder: Annotated[Path, typer.Argument(help="A study's folder.")],
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the results as Markdown instead.")
+    ] = False,
+) -> None:
     """Write report.html and results.csv again from a study's files."""
     from luthier import api
+    from luthier.report import read_study, render_markdown
 
+    if markdown:
+        sys.stdout.write(render_markdown(read_study(folder)))
+        return
     out.print(str(api.report(folder)), markup=False)
 
 
