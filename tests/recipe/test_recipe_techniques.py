@@ -74,6 +74,10 @@ def read():
         (SFT + LORA + "jagged_restart_steps: 5", ("jagged_restart_steps", "relora")),
         (SFT + LORA + "relora_prune_ratio: 0.9", ("relora_prune_ratio", "relora")),
         (SFT + LORA + "relora: true\nrelora_iterations: 1", ("relora_iterations", "relora")),
+        (
+            SFT + LORA + "relora: true\nrelora_iterations: 2\njagged_restart_anneal_steps: 1",
+            ("jagged_restart_anneal_steps",),
+        ),
         (SFT + RELORA + "max_steps: 2", ("relora_iterations", "max_steps")),
         (
             SFT + LORA + "relora: true\njagged_restart_steps: 9\nmax_steps: 9",

@@ -90,6 +90,16 @@ def _part_has_room(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
     )
 
 
+def _annealing(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
+    if recipe.relora and recipe.jagged_restart_anneal_steps == 1:
+        yield Mistake(
+            "jagged_restart_anneal_steps",
+            "`jagged_restart_anneal_steps: 1` has no effect: the one step before the restart "
+            "still has its whole rate.",
+            "Write at least 2, or remove it.",
+        )
+
+
 def _pruning(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
     if recipe.relora and recipe.relora_prune_method == "reset" and "relora_prune_ratio" in given:
         yield Mistake(
@@ -116,6 +126,7 @@ RELORA_RULES: tuple[Rule, ...] = (
     Rule(("relora", *_PART_KEYS), _one_length),
     Rule(("relora", *_PART_KEYS, "max_steps"), _restarts),
     Rule(tuple(ReloraKeys.model_fields), _part_has_room),
+    Rule(("relora", "jagged_restart_anneal_steps"), _annealing),
     Rule(("relora", "relora_prune_method"), _pruning),
     Rule(("relora",), _no_early_stop),
 )
