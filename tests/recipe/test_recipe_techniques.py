@@ -84,8 +84,8 @@ def read():
             ("jagged_restart_steps", "max_steps"),
         ),
         (
-            SFT + RELORA + "max_steps: 9\njagged_restart_warmup_steps: 2\n"
-            "jagged_restart_anneal_steps: 1",
+            SFT + RELORA + "max_steps: 9\njagged_restart_warmup_steps: 1\n"
+            "jagged_restart_anneal_steps: 2",
             ("jagged_restart_warmup_steps", "jagged_restart_anneal_steps"),
         ),
         (
