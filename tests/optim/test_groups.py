@@ -9,7 +9,6 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 from tiny_models import build_model
-from torch import nn
 from verification import lora_plus
 
 from luthier.adapters.attach_lora import LoraTargets, attach_lora
@@ -77,14 +76,6 @@ def test_no_group_is_empty_and_no_parameter_is_lost(ratio: float | None, dora: b
 
 def test_without_lora_plus_all_matrices_move_alike() -> None:
     assert {rate for rate, _ in settings_by_name(build(attach(dora=True), None)).values()} == {RATE}
-
-
-def test_an_adapter_on_embeddings_has_its_own_rate_under_lora_plus() -> None:
-    weight = nn.Parameter(torch.zeros(2, 2))
-    groups = build_groups(
-        {"e": weight}, {"e": "lora_embedding"}, GroupSettings(RATE, DECAY, RATIO, 1e-6)
-    )
-    assert settings_by_name(groups) == {"e": (1e-6, DECAY)}
 
 
 def test_full_fine_tuning_decays_matrices_and_spares_biases_and_norms() -> None:

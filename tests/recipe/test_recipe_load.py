@@ -143,6 +143,7 @@ def test_a_line_that_asks_for_nothing_passes_silently(read, line):
         ("optimizer: galore_adam", "Did you mean `galore_adamw`?"),
         ("bnb_4bit_compute_dtype: float16", "`bnb_4bit_compute_dtype: bfloat16`"),
         ("relora_cpu_offload: true", "Leave it out"),
+        ("loraplus_lr_embedding: 1e-6", "`loraplus_lr_ratio`"),
         ("rl: grpo", "`rl: dpo`"),
         ("rl: dppo", "Did you mean `dpo`?"),
         ("gptq: true", "`load_in_4bit: true`"),

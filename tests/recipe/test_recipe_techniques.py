@@ -113,6 +113,8 @@ def read():
         (PAIRS + "rl: dpo\norpo_nll: response", ("orpo_nll", "rl: dpo")),
         (PAIRS + "rl: ipo\ndpo_label_smoothing: 0.1", ("dpo_label_smoothing", "rl: ipo")),
         (PAIRS + "rl: dpo\nsimpo_gamma: 1", ("simpo_gamma", "rl: dpo")),
+        (SFT + "ipo_log_ratio: sum", ("ipo_log_ratio", "`rl`", "rl: ipo")),
+        (PAIRS + "rl: dpo\nipo_log_ratio: sum", ("ipo_log_ratio", "rl: dpo", "rl: ipo")),
         (PAIRS + "rl: dpo\nrl_beta: 1\ndpo_beta: 1", ("rl_beta", "dpo_beta")),
         (
             PAIRS + "rl: dpo\nprecompute_ref_log_probs: false",
@@ -156,7 +158,7 @@ def test_what_cannot_go_together_is_one_mistake_that_names_both_and_the_way_out(
         SFT + "optimizer: apollo_mini_adamw\napollo_rank: 1\napollo_scale_type: tensor\n",
         PAIRS + GALORE + "rl: dpo\n",
         PAIRS + QLORA + "rl: orpo\norpo_alpha: 0.2\norpo_nll: response\n",
-        PAIRS + LORA + "rl: ipo\nprecompute_ref_log_probs: false\n",
+        PAIRS + LORA + "rl: ipo\nprecompute_ref_log_probs: false\nipo_log_ratio: sum\n",
         PAIRS + RELORA + "rl: simpo\nsimpo_gamma: 0.5\nval_set_size: 9\n",
     ],
 )

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-Role = Literal["full", "lora_A", "lora_B", "lora_embedding", "magnitude"]
+Role = Literal["full", "lora_A", "lora_B", "magnitude"]
 
 
 class MovingBase(NamedTuple):

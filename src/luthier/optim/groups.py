@@ -17,7 +17,6 @@ class GroupSettings(NamedTuple):
     learning_rate: float
     weight_decay: float
     loraplus_ratio: float | None = None
-    loraplus_embedding_rate: float = 1e-6
 
 
 def build_groups(
@@ -37,9 +36,6 @@ def build_groups(
 
 
 def _learning_rate(role: str, settings: GroupSettings) -> float:
-    if settings.loraplus_ratio is not None:
-        if role == "lora_B":
-            return settings.learning_rate * settings.loraplus_ratio
-        if role == "lora_embedding":
-            return settings.loraplus_embedding_rate
+    if settings.loraplus_ratio is not None and role == "lora_B":
+        return settings.learning_rate * settings.loraplus_ratio
     return settings.learning_rate

@@ -205,6 +205,10 @@ REFUSED: Mapping[str, Refused] = {
         "whole layers beside an adapter are not offered.", "Leave it out."
     ),
     "lora_fan_in_fan_out": Refused("the layer itself tells its orientation.", "Leave it out."),
+    "loraplus_lr_embedding": Refused(
+        "it would have no effect: adapters stand on linear layers only, never on embeddings.",
+        "Leave it out; `loraplus_lr_ratio` alone is LoRA+.",
+    ),
     "lora_on_cpu": _PLACEMENT,
     "peft_layers_to_transform": _LAYERS,
     "lora_layers_to_transform": _LAYERS,

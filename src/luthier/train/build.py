@@ -169,12 +169,7 @@ def build_optimizer(
     groups = build_groups(
         adapter.parameters,
         adapter.roles,
-        GroupSettings(
-            recipe.learning_rate,
-            recipe.weight_decay,
-            recipe.loraplus_lr_ratio,
-            recipe.loraplus_lr_embedding,
-        ),
+        GroupSettings(recipe.learning_rate, recipe.weight_decay, recipe.loraplus_lr_ratio),
     )
     adam = AdamSettings(recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon)
     embeddings = frozenset[str]() if causal is None else list_embeddings(causal)

@@ -35,6 +35,7 @@ def build_goal(recipe: Recipe, model: PackedModel) -> Goal:
     settings = ObjectiveSettings(
         beta=preference_beta(recipe),
         label_smoothing=recipe.dpo_label_smoothing,
+        ipo_log_ratio=recipe.ipo_log_ratio,
         simpo_gamma=recipe.simpo_gamma,
         orpo_nll=recipe.orpo_nll,
         reference_model=partial(switched_off, model),

@@ -54,9 +54,6 @@ class AdapterKeys(Keys):
         default=None,
         description="LoRA+: learning rate of the adapter's B matrices as a multiple of A's.",
     )
-    loraplus_lr_embedding: Positive = Field(
-        default=1e-6, description="LoRA+: learning rate of adapters on embeddings."
-    )
 
 
 class QuantisationKeys(Keys):

@@ -32,6 +32,11 @@ class PreferenceKeys(Keys):
     dpo_label_smoothing: ShareBelowHalf = Field(
         default=0.0, description="DPO: share of pairs that are taken to be the wrong way round."
     )
+    ipo_log_ratio: Literal["mean", "sum"] = Field(
+        default="mean",
+        description="IPO: log-ratios per token of an answer, as its authors computed them, or of "
+        "the whole answer, as the paper's equation says.",
+    )
     orpo_nll: Literal["prompt_and_response", "response"] = Field(
         default="prompt_and_response",
         description="ORPO: tokens of the supervised part of the loss; the first as the paper's "

@@ -46,15 +46,6 @@ def _adapter_keys_have_one(recipe: Recipe, given: frozenset[str]) -> Iterator[Mi
             )
 
 
-def _lora_plus(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
-    if "loraplus_lr_embedding" in given and recipe.adapter and recipe.loraplus_lr_ratio is None:
-        yield Mistake(
-            "loraplus_lr_embedding",
-            "`loraplus_lr_embedding` has no effect without LoRA+.",
-            "Add `loraplus_lr_ratio: 16`, or remove it.",
-        )
-
-
 def _qlora_is_4bit(recipe: Recipe, given: frozenset[str]) -> Iterator[Mistake]:
     if recipe.adapter != "qlora" or recipe.load_in_4bit:
         return
@@ -116,7 +107,6 @@ ADAPTER_RULES: tuple[Rule, ...] = (
     _adapter_needs("lora_alpha", "16"),
     Rule(("adapter", "lora_target_modules", "lora_target_linear"), _adapter_has_layers),
     Rule(("adapter",), _adapter_keys_have_one),
-    Rule(("adapter", "loraplus_lr_ratio"), _lora_plus),
     exclusive("load_in_4bit", "load_in_8bit"),
     Rule(("adapter", "load_in_4bit", "load_in_8bit"), _qlora_is_4bit),
     Rule(("adapter", "load_in_4bit", "load_in_8bit"), _quantised_has_adapter),

@@ -16,6 +16,7 @@ _METHODS: Mapping[str, tuple[str, ...]] = {
     "orpo_alpha": ("orpo",),
     "simpo_gamma": ("simpo",),
     "dpo_label_smoothing": ("dpo",),
+    "ipo_log_ratio": ("ipo",),
     "orpo_nll": ("orpo",),
     "precompute_ref_log_probs": ("dpo", "ipo"),
 }
