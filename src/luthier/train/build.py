@@ -18,6 +18,7 @@ from luthier.adapters.stacked import load_stacked_model
 from luthier.data.batches import BatchPlan
 from luthier.device import Precision, flash_attention_available
 from luthier.errors import ModelError, TrainingError
+from luthier.models.dropout import switch_dropout_off
 from luthier.models.load import grow_embeddings
 from luthier.models.neftune import NeftuneNoise
 from luthier.models.packed import PackedModel
@@ -62,6 +63,8 @@ def build_model(
     _, notes = choose_attention(recipe)
     load = partial(load_start, recipe, tokenizer, precision, trust_remote_code=trust_remote_code)
     causal = load(quantization=choose_quantization(recipe), place=place)
+    if recipe.rl and switch_dropout_off(causal):
+        notes = (*notes, f"rl: {recipe.rl} switches the base model's dropout off.")
     # On its device already: some attentions cannot be tried elsewhere.
     model = PackedModel(causal.to(place))
     reference_digest = digest_reference_model(recipe, causal, precision)
