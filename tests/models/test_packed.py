@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -253,5 +254,45 @@ def test_gradient_checkpointing_keeps_branches_apart() -> None:
         model.train()
         packed.hidden_states(row, branches=2).square().sum().backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    for name, expected in gradients[0].items():
+        assert torch.equal(gradients[1][name], expected), name
+
+
+def checkpoint_around_call(layer: Any) -> None:
+    """Make a layer what some versions of transformers make it: checkpointed around `__call__`."""
+    kind: Any = type(layer)
+
+    class Older(kind):
+        def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+            call = super().__call__
+            if self.gradient_checkpointing and self.training:
+                return self._gradient_checkpointing_func(partial(call, **keywords), *arguments)
+            return call(*arguments, **keywords)
+
+    Older.forward = kind.forward.__wrapped__
+    layer.__class__ = Older
+
+
+@pytest.mark.parametrize("around", ["forward", "call"])
+def test_a_checkpointed_last_layer_is_worked_out_anew_for_the_same_positions(around: str) -> None:
+    batch = pack(make_examples(3, 9, 6))
+    gradients: list[dict[str, Tensor]] = []
+    for checkpointing in (False, True):
+        model = build_model("qwen2")
+        for layer in model.model.layers if around == "call" else ():
+            checkpoint_around_call(layer)
+        packed = PackedModel(model)
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        lengths: list[int] = []
+        last = model.model.layers[-1]
+        # Before and not after: working out anew stops at the last tensor that is needed.
+        last.mlp.register_forward_pre_hook(lambda _, x, seen=lengths: seen.append(x[0].shape[1]))
+        sum_sft_loss(packed, batch).backward()
+        assert lengths == [len(batch.label_positions)] * (2 if checkpointing else 1)
+        assert last.gradient_checkpointing is checkpointing
+        gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
     for name, expected in gradients[0].items():
         assert torch.equal(gradients[1][name], expected), name
