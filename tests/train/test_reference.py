@@ -16,7 +16,10 @@ from luthier.data.pair_batches import ScoredPair
 from luthier.data.pairs import TokenizedPair
 from luthier.errors import DataError
 from luthier.models.packed import PackedModel
+from luthier.models.quantize import Quantization, quantize_model
+from luthier.recipe.load import parse_recipe
 from luthier.train import reference
+from luthier.train.goal import digest_reference_model
 from luthier.train.reference import (
     attach_reference,
     compute_reference_log_probs,
@@ -133,6 +136,56 @@ def test_the_digest_of_weights_sees_one_changed_number() -> None:
     with torch.no_grad():
         model.model.norm.weight[3] += 1
     assert digest_weights(model) != before
+
+
+PACKINGS = (
+    Quantization(4, "nf4", True),
+    Quantization(4, "nf4", False),
+    Quantization(4, "fp4", False),
+    Quantization(8),
+)
+
+
+def build_packed(quantization: Quantization, factor: float = 1.0) -> Any:
+    """A model whose linear layers were all scaled by `factor` before they were packed."""
+    model = build_model("qwen2", dtype=torch.float32)
+    with torch.no_grad():
+        for name, parameter in model.model.layers.named_parameters():
+            if name.endswith("proj.weight"):
+                parameter.mul_(factor)
+    quantize_model(model, quantization)
+    return model
+
+
+@pytest.mark.parametrize("quantization", PACKINGS)
+def test_the_digest_tells_apart_packed_weights_of_the_same_codes(
+    quantization: Quantization,
+) -> None:
+    once, twice = build_packed(quantization), build_packed(quantization, 2.0)
+    assert digest_weights(once) == digest_weights(build_packed(quantization))
+    layers = [model.model.layers[0].mlp.up_proj for model in (once, twice)]
+    assert torch.equal(layers[0].codes, layers[1].codes)
+    assert digest_weights(once) != digest_weights(twice)
+
+
+def test_the_digest_tells_apart_the_ways_to_pack() -> None:
+    assert len({digest_weights(build_packed(quantization)) for quantization in PACKINGS}) == 4
+
+
+def test_the_key_holds_the_packing_the_precision_and_the_configuration() -> None:
+    values = {"base_model": "embedded", "datasets": [{"path": "x", "type": "preference"}]}
+    values |= {"learning_rate": 1e-4, "rl": "dpo"}
+    packed = {"adapter": "lora", "lora_r": 2, "lora_alpha": 4, "lora_target_linear": True}
+    recipes = [
+        parse_recipe({**values, **changes}).recipe
+        for changes in ({}, {**packed, "load_in_8bit": True}, {**packed, "load_in_4bit": True})
+    ]
+    model = build_model("qwen2")
+    keys = [digest_reference_model(recipe, model, "float32") for recipe in recipes]
+    keys.append(digest_reference_model(recipes[0], model, "bfloat16"))
+    model.config.rope_parameters["rope_theta"] = 5.0
+    keys.append(digest_reference_model(recipes[0], model, "float32"))
+    assert len(set(keys)) == 5
 
 
 def test_each_pair_gets_its_row() -> None:

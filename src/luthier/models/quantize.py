@@ -93,6 +93,18 @@ class QuantizedLinear(nn.Module):
         self.codes.data = packed.codes
         self._scales = packed.scales
 
+    def list_scales(self) -> dict[str, Tensor]:
+        """What decides the weight beside the codes, by name; the state dict does not hold it."""
+        if isinstance(self._scales, Tensor):
+            return {"scales": self._scales}
+        state, found = self._scales, dict[str, Tensor]()
+        for level in ("scales", "scales of scales"):
+            if state is not None:
+                named = {"absmax": state.absmax, "offset": state.offset, "code": state.code}
+                found |= {f"{level} {name}": t for name, t in named.items() if t is not None}
+                state = state.state2
+        return found
+
     def forward(self, x: Tensor) -> Tensor:
         """(…, I) → (…, O)."""
         out = multiply_frozen(x, self.read_weight)

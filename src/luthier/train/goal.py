@@ -12,9 +12,11 @@ from luthier.data.batches import pack
 from luthier.data.pair_batches import pack_pairs
 from luthier.device import Precision
 from luthier.models.packed import PackedModel
+from luthier.models.quantize import choose_quantization
 from luthier.objectives import OBJECTIVES, WITH_REFERENCE
 from luthier.objectives.objective import Objective
 from luthier.objectives.settings import ObjectiveSettings
+from luthier.provenance import digest_texts
 from luthier.recipe.resolve import preference_beta
 from luthier.recipe.schema import Recipe
 from luthier.train.prepare import PreparedData
@@ -59,7 +61,12 @@ def digest_reference_model(recipe: Recipe, causal: Any, precision: Precision) ->
 
     Call it before an adapter is put on `causal`, whose random start is that of one seed.
     """
-    return f"{digest_weights(causal)} {precision}" if wants_stored_reference(recipe) else ""
+    if not wants_stored_reference(recipe):
+        return ""
+    packing = str(choose_quantization(recipe))
+    # What no weight tells is in the configuration: positions, windows, scales of attention.
+    parts = [digest_weights(causal), precision, packing, causal.config.to_json_string()]
+    return digest_texts(parts)
 
 
 def add_reference(

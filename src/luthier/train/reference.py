@@ -21,6 +21,7 @@ from luthier.data.pairs import TokenizedPair
 from luthier.errors import DataError
 from luthier.files import staged_directory
 from luthier.models.packed import PackedModel
+from luthier.models.quantize import QuantizedLinear
 from luthier.objectives.answers import compute_answer_log_probs
 
 # Without gradients a row may be long; attention costs what its answers cost, not its length.
@@ -61,7 +62,8 @@ def load_or_compute_reference(
     Args:
         folder: holds one entry for each model and set of pairs; None stores nothing.
         model_digest: of the weights as they are before an adapter is put on them
-            (`digest_weights`), and of what else decides how they are computed: the precision.
+            (`digest_weights`), and of what else decides how they are computed: the precision,
+            how the weights are packed, and the configuration.
     """
     if folder is None:
         return compute_reference_log_probs(model, pairs, device)
@@ -93,9 +95,16 @@ def digest_reference(model_digest: str, pairs: Sequence[TokenizedPair]) -> str:
 
 
 def digest_weights(model: nn.Module) -> str:
-    """SHA-256 over every parameter and buffer that the model would save, as they are now."""
+    """SHA-256 over every parameter and buffer that the model would save, as they are now.
+
+    A packed layer's scales are no part of what it saves: W and 2W have the same codes.
+    """
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    tensors = dict(model.state_dict())
+    for name, module in model.named_modules():
+        if isinstance(module, QuantizedLinear):
+            tensors |= {f"{name} {part}": tensor for part, tensor in module.list_scales().items()}
+    for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         flat: Any = tensor.detach().contiguous().flatten().view(torch.uint8).cpu().numpy()
         digest.update(flat)
