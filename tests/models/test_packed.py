@@ -16,7 +16,7 @@ from luthier.adapters.lora import LoraSettings
 from luthier.data.batches import PackedBatch, TokenizedExample, pack
 from luthier.errors import ModelError
 from luthier.models.attention import PACKED_ATTENTION
-from luthier.models.packed import PackedModel
+from luthier.models.packed import PackedModel, is_honoured
 from luthier.objectives.sft import sum_sft_loss
 
 ALL_FAMILIES = [
@@ -296,3 +296,17 @@ def test_a_checkpointed_last_layer_is_worked_out_anew_for_the_same_positions(aro
     assert gradients[0].keys() == gradients[1].keys()
     for name, expected in gradients[0].items():
         assert torch.equal(gradients[1][name], expected), name
+
+
+def test_the_attention_that_is_asked_for_is_tried_first_and_told_from_another() -> None:
+    asked = PackedModel(build_model("qwen2"), "eager")
+    assert asked.attention == "eager"
+    assert is_honoured("eager", asked.attention)
+    usual = PackedModel(build_model("qwen2"), "sdpa")
+    assert usual.attention == PACKED_ATTENTION
+    assert is_honoured("sdpa", usual.attention)
+    assert is_honoured(None, usual.attention)
+    # Its soft cap is known to `eager` alone.
+    capped = PackedModel(build_model("gemma2"), "sdpa")
+    assert capped.attention == "eager"
+    assert not is_honoured("sdpa", capped.attention)

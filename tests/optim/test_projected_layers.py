@@ -6,7 +6,7 @@ import pytest
 from tiny_models import build_model
 
 from luthier.errors import ModelError
-from luthier.optim.projected_layers import list_embeddings, select_projected
+from luthier.optim.projected_layers import check_rank, list_embeddings, select_projected
 
 KEY = "galore_target_modules"
 
@@ -60,3 +60,28 @@ def test_targets_add_up() -> None:
 def test_a_target_that_matches_nothing_is_named_with_what_there_is() -> None:
     with pytest.raises(ModelError, match=r"galore_target_modules: 'q_prj' .* q_proj"):
         select_projected(build_model("llama"), ["q_proj", "q_prj"], KEY)
+
+
+def test_a_rank_that_makes_no_gradient_smaller_is_refused_by_its_key() -> None:
+    model = build_model("llama")
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    targets = select_projected(model, ["q_proj"], KEY)
+    side = min(min(shapes[name]) for name in targets)
+    assert check_rank(model, targets, side - 1, "galore_rank") == ()
+    for rank in (side, side + 5):
+        with pytest.raises(
+            ModelError, match=rf"galore_rank: {rank} .* {side} at most.* adamw_torch"
+        ):
+            check_rank(model, targets, rank, "galore_rank")
+
+
+def test_a_rank_too_large_for_some_weights_is_noted_with_their_number() -> None:
+    # Two key heads for four query heads: k_proj and v_proj are half as tall as the others.
+    model = build_model("qwen2", num_attention_heads=4, num_key_value_heads=2)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
+    narrow, wide = (shapes[f"model.layers.0.self_attn.{kind}_proj.weight"][0] for kind in "kq")
+    assert narrow < wide
+    targets = select_projected(model, None, KEY)
+    (note,) = check_rank(model, targets, narrow, "fira_rank")
+    assert f"fira_rank: {narrow} makes 4 of 14 gradients no smaller" in note
+    assert "k_proj" in note

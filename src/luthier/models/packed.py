@@ -26,12 +26,15 @@ class PackedModel(nn.Module):
 
     Rows may consist of trunks and their branches (`branches`, see models/attention.py) where
     `shares_prompts` is true.
+
+    Args:
+        wanted: transformers' name of the attention to try first; `attention` tells which it became.
     """
 
-    def __init__(self, causal: Any) -> None:
+    def __init__(self, causal: Any, wanted: str | None = None) -> None:
         super().__init__()
         self.causal = causal
-        self.attention = _choose_attention(causal)
+        self.attention = _choose_attention(causal, wanted)
         self.shares_prompts = _shares_prompts(causal, self.attention)
         self.head_is_plain = _head_is_plain(causal)
         self._last_layer = _shorten_last_layer(causal, self.attention)
@@ -81,11 +84,22 @@ def _probe_batch(model: Any) -> PackedBatch:
     return PackedBatch(ids[None], positions[None], everywhere, ids, lengths)
 
 
-def _choose_attention(model: Any) -> str:
+def is_honoured(wanted: str | None, attention: str) -> bool:
+    """Whether a model with `attention` has the one that was asked for.
+
+    Ours calls PyTorch's own (`sdpa`), once for each example.
+    """
+    ours = attention == PACKED_ATTENTION
+    return wanted is None or attention == wanted or (ours and wanted == "sdpa")
+
+
+def _choose_attention(model: Any, wanted: str | None) -> str:
     """The first attention under which packed logits equal those of the examples one by one."""
     batch = _probe_batch(model)
     configured = model.config._attn_implementation
     candidates = _list_candidates(model, configured)
+    if wanted == "eager":
+        candidates = ["eager"]
     training = model.training
     model.eval()
     try:

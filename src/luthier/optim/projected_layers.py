@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from torch import nn
@@ -36,6 +37,35 @@ def select_projected(model: Any, targets: Sequence[str] | None, key: str) -> fro
             )
         chosen.update(matched)
     return frozenset(layers[name] for name in chosen)
+
+
+def check_rank(model: Any, targets: AbstractSet[str], rank: int, key: str) -> tuple[str, ...]:
+    """A note on the weights whose gradient is no larger than its projection; empty without any.
+
+    Args:
+        targets: names of the projected weights.
+        key: the recipe key of `rank`.
+
+    Raises:
+        ModelError: all of them are such.
+    """
+    sides = {
+        name: min(weight.shape) for name, weight in model.named_parameters() if name in targets
+    }
+    whole = sorted(name for name, side in sides.items() if side <= rank)
+    if not whole:
+        return ()
+    if len(whole) == len(sides):
+        largest = max(sides.values())
+        raise ModelError(
+            f"{key}: {rank} makes no gradient smaller: the shorter sides of the weights that it is "
+            f"for have {largest} at most. Write {key}: {largest // 4 or 1}, or optimizer: "
+            "adamw_torch."
+        )
+    return (
+        f"{key}: {rank} makes {len(whole)} of {len(sides)} gradients no smaller, such as that of "
+        f"{whole[0]}: its shorter side is {sides[whole[0]]}.",
+    )
 
 
 def list_embeddings(model: Any) -> frozenset[str]:

@@ -21,11 +21,11 @@ from luthier.errors import ModelError, TrainingError
 from luthier.models.dropout import switch_dropout_off
 from luthier.models.load import grow_embeddings
 from luthier.models.neftune import NeftuneNoise
-from luthier.models.packed import PackedModel
+from luthier.models.packed import PackedModel, is_honoured
 from luthier.models.quantize import Quantization, choose_quantization
 from luthier.objectives.objective import count_totals
 from luthier.optim.groups import GroupSettings, build_groups
-from luthier.optim.projected_layers import list_embeddings, select_projected
+from luthier.optim.projected_layers import check_rank, list_embeddings, select_projected
 from luthier.optim.schedules import Jags, Schedule
 from luthier.optim.settings import AdamSettings, OptimizerSettings, ProjectionSettings
 from luthier.optim.table import OPTIMIZERS
@@ -60,13 +60,14 @@ def build_model(
 ) -> BuiltModel:
     """Load the base model onto `place`, put the adapter on it and wrap it with the objective."""
     seed_everything(recipe.seed)
-    _, notes = choose_attention(recipe)
+    attention, notes = choose_attention(recipe)
     load = partial(load_start, recipe, tokenizer, precision, trust_remote_code=trust_remote_code)
     causal = load(quantization=choose_quantization(recipe), place=place)
     if recipe.rl and switch_dropout_off(causal):
         notes = (*notes, f"rl: {recipe.rl} switches the base model's dropout off.")
     # On its device already: some attentions cannot be tried elsewhere.
-    model = PackedModel(causal.to(place))
+    model = PackedModel(causal.to(place), attention)
+    notes = (*notes, *note_attention(attention, model), *note_ranks(recipe, causal))
     reference_digest = digest_reference_model(recipe, causal, precision)
     # Seeded anew: what loading and probing draw must not decide how an adapter starts.
     seed_everything(recipe.seed)
@@ -138,6 +139,30 @@ def choose_attention(recipe: Recipe) -> tuple[str | None, tuple[str, ...]]:
         note = "FlashAttention is not available here: PyTorch's own attention is used instead."
         return None, (note,)
     return wanted, ()
+
+
+def note_attention(wanted: str | None, model: PackedModel) -> tuple[str, ...]:
+    """What to say when the attention that the recipe names is not the one taken."""
+    if is_honoured(wanted, model.attention):
+        return ()
+    family = model.causal.config.model_type
+    return (
+        f"attention: {wanted} cannot do packed rows of {family} here. Taken instead: "
+        f"{model.attention}.",
+    )
+
+
+def note_ranks(recipe: Recipe, causal: Any) -> tuple[str, ...]:
+    """What to say of weights that the recipe's optimizer does not make smaller.
+
+    Raises:
+        ModelError: it would make none smaller.
+    """
+    wanted = resolve_projection(recipe)
+    if wanted is None:
+        return ()
+    targets = select_projected(causal, wanted.target_modules, f"{wanted.family}_target_modules")
+    return check_rank(causal, targets, wanted.rank, f"{wanted.family}_rank")
 
 
 def _attach_full(causal: Any, _recipe: Recipe, precision: torch.dtype) -> AttachedAdapter:
