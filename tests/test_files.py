@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,38 @@ def test_what_a_killed_process_leaves_is_hidden_and_can_be_cleared(tmp_path: Pat
     assert len(list(tmp_path.glob(".staged-*"))) == 2
     remove_staged(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def _stage_when_all_are_ready(place: str, number: int, ready: Barrier) -> None:
+    with staged_directory(Path(place), existing="keep") as staged:
+        (staged / "content").write_text("the same")
+        (staged / f"by {number}").touch()
+        ready.wait(timeout=30)
+
+
+def test_of_several_processes_that_stage_the_same_one_wins_and_none_fails(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(10):
+        place, ready = tmp_path / str(attempt), context.Barrier(6)
+        processes = [
+            context.Process(target=_stage_when_all_are_ready, args=(str(place), number, ready))
+            for number in range(6)
+        ]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [process.exitcode for process in processes] == [0] * 6
+        assert (place / "content").read_text() == "the same"
+        assert len(list(place.iterdir())) == 2, "a mixture of two"
+    assert len(list(tmp_path.iterdir())) == 10, "the losers' own is left"
+
+
+def test_what_is_kept_stays_as_it_was(tmp_path: Path) -> None:
+    for text in ("first", "second"):
+        with staged_directory(tmp_path / "entry", existing="keep") as staged:
+            (staged / "content").write_text(text)
+    assert (tmp_path / "entry" / "content").read_text() == "first"
 
 
 def test_a_folder_is_removed_in_one_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ beside its destination, flushed to disk, then renamed.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from luthier.errors import DataError, OutputError
 
@@ -107,11 +108,18 @@ def read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def staged_directory(destination: Path) -> Generator[Path]:
+def staged_directory(
+    destination: Path, existing: Literal["replace", "keep"] = "replace"
+) -> Generator[Path]:
     """Yield an empty folder that becomes `destination` in one rename when the block succeeds.
 
-    An existing `destination` is replaced. If the process dies inside the block, only a hidden
-    `.staged-*` folder is left, which `remove_staged` clears.
+    If the process dies inside the block, only a hidden `.staged-*` folder is left, which
+    `remove_staged` clears.
+
+    Args:
+        existing: what becomes of a `destination` that is there by then. `keep` is for what is
+            named by its content: of several processes the first one's stays, and the others
+            lose nothing by throwing their own away.
     """
     with explained_output_errors(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -122,19 +130,33 @@ def staged_directory(destination: Path) -> Generator[Path]:
                 if file.is_file():
                     _flush_to_disk(file)
             staged.chmod(0o755)
-            if destination.exists():
-                # rename cannot replace a non-empty folder: step the old one aside first.
-                old = destination.parent / f".staged-old-{destination.name}"
-                shutil.rmtree(old, ignore_errors=True)
-                destination.rename(old)
-                staged.rename(destination)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                staged.rename(destination)
+            (_replace if existing == "replace" else _rename_or_discard)(staged, destination)
             _flush_to_disk(destination.parent)
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
+
+
+def _replace(staged: Path, destination: Path) -> None:
+    if destination.exists():
+        # rename cannot replace a non-empty folder: step the old one aside first.
+        old = destination.parent / f".staged-old-{destination.name}"
+        shutil.rmtree(old, ignore_errors=True)
+        destination.rename(old)
+        staged.rename(destination)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        staged.rename(destination)
+
+
+def _rename_or_discard(staged: Path, destination: Path) -> None:
+    try:
+        staged.rename(destination)
+    except OSError as error:
+        # Asked afterwards, not before: another process may come in between.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def remove_staged(parent: Path) -> None:

@@ -30,7 +30,7 @@ def tokenize_once(
     if (place / "data.npz").exists():
         return _read(place / "data.npz")
     data = tokenize_examples(examples, tokenizer, options)
-    with staged_directory(place) as staged:
+    with staged_directory(place, existing="keep") as staged:
         _write(staged / "data.npz", data)
     return data
 
@@ -45,7 +45,7 @@ def tokenize_pairs_once(
     if (place / "pairs.npz").exists():
         return _read_pairs(place / "pairs.npz")
     data = tokenize_pairs(examples, tokenizer, options)
-    with staged_directory(place) as staged:
+    with staged_directory(place, existing="keep") as staged:
         _write_pairs(staged / "pairs.npz", data)
     return data
 

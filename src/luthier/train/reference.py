@@ -71,11 +71,10 @@ def load_or_compute_reference(
     if entry.exists():
         return _read(entry / FILE, len(pairs))
     computed = compute_reference_log_probs(model, pairs, device)
-    # Another process of the run may have been here by now, with the same numbers.
-    if not entry.exists():
-        with staged_directory(entry) as staged:
-            np.save(staged / FILE, computed)
-    return computed
+    with staged_directory(entry, existing="keep") as staged:
+        np.save(staged / FILE, computed)
+    # Of several processes all take the first one's: on a GPU the last digits may differ.
+    return _read(entry / FILE, len(pairs))
 
 
 def attach_reference(pairs: Sequence[TokenizedPair], log_probs: np.ndarray) -> list[ScoredPair]:
