@@ -46,6 +46,17 @@ def list_runs(study: Study, arms: Sequence[Arm], folder: Path) -> Iterator[Run]:
             yield locate_run(folder, arm.name, seed)
 
 
+def list_stages(run: Run, arms: Sequence[Arm], folder: Path) -> list[Run]:
+    """The runs that `run` stands on, the one it trains on from first; none without `after`."""
+    after_of = {arm.name: arm.after for arm in arms}
+    stages: list[Run] = []
+    name = after_of.get(run.arm)
+    while name is not None and run.seed is not None:
+        stages.append(locate_run(folder, name, run.seed))
+        name = after_of.get(name)
+    return stages
+
+
 def plan_recipe(arm: Arm, seed: int, folder: Path) -> Recipe:
     """The whole recipe of one run of the study in `folder`."""
     changes: dict[str, object] = {"seed": seed, "output_dir": None}
@@ -61,15 +72,20 @@ def unscored_tasks(run: Run, study: Study) -> list[str]:
     return [task.name for task in study.tasks if not (evaluations / f"{task.name}.json").exists()]
 
 
+def has_begun(run: Run) -> bool:
+    """Whether anything of the run's results is there."""
+    layout = RunLayout(run.folder)
+    return layout.recipe.exists() or layout.evaluations.exists()
+
+
 def read_status(run: Run, study: Study) -> Status:
     layout = RunLayout(run.folder)
+    if layout.error.exists():
+        return "failed"
     trained = run.seed is None or layout.done.exists()
     if trained and not unscored_tasks(run, study):
         return "done"
-    if layout.error.exists():
-        return "failed"
-    begun = layout.recipe.exists() or layout.evaluations.exists()
-    return "unfinished" if begun else "not started"
+    return "unfinished" if has_begun(run) else "not started"
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from luthier.study.ledger import (
     Run,
     hold_alone,
     list_runs,
+    list_stages,
     locate_run,
     plan_recipe,
     read_status,
@@ -58,25 +59,29 @@ def run_study(
         write_planned_recipes(loaded.study, arms, folder)
         failed: list[Run] = []
         for run in list_runs(loaded.study, arms, folder):
-            if read_status(run, loaded.study) == "done":
+            stage_fits = check_stage(run, arms, folder)
+            if stage_fits and read_status(run, loaded.study) == "done":
                 say(f"{run.title}: already done")
                 continue
             say(f"{run.title}: {'scoring' if run.seed is None else 'training and scoring'}")
-            if not (stage_is_there(run, arms, folder) and start_worker(run, folder, options)):
+            if not (stage_fits and start_worker(run, folder, options)):
                 failed.append(run)
                 say(f"{run.title}: failed, see {RunLayout(run.folder).error}; going on")
     return StudyOutcome(folder, tuple(failed))
 
 
-def stage_is_there(run: Run, arms: Sequence[Arm], folder: Path) -> bool:
-    """Whether what `run` trains on from has been trained; if not, its error says so."""
-    after = next((arm.after for arm in arms if arm.name == run.arm), None)
-    if after is None or run.seed is None:
+def check_stage(run: Run, arms: Sequence[Arm], folder: Path) -> bool:
+    """Whether what `run` trains on from has been trained, and is still what it trained on from.
+
+    If not, its error says so: the stage may have come out otherwise a moment ago.
+    """
+    stages = list_stages(run, arms, folder)
+    message = changes.describe_changed_base(run, arms, folder)
+    if stages and not RunLayout(stages[0].folder).done.exists():
+        failed = stages[0].title
+        message = f"{run.title} trains on from {failed}, which failed. Mend that run first."
+    if message is None:
         return True
-    stage = locate_run(folder, after, run.seed)
-    if RunLayout(stage.folder).done.exists():
-        return True
-    message = f"{run.title} trains on from {stage.title}, which failed. Mend that run first."
     write_json(
         RunLayout(make_directory(run.folder)).error,
         {"error": "OutputError", "message": message, "traceback": ""},
