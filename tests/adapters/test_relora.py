@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_models import build_model, relative_error
 from torch import nn
 
@@ -49,14 +51,15 @@ def build_restartable(
     head_alone: bool = False,
     **changes: Any,
 ) -> Restartable:
-    def load() -> Any:
-        return build_model(family, dtype=dtype, **changes)
+    accurate = torch.promote_types(dtype, torch.float32)
 
-    model = load()
+    def load() -> Any:
+        return build_model(family, dtype=accurate, **changes)
+
+    model = load().to(dtype)
     if quantization is not None:
         quantize_model(model, quantization)
     torch.manual_seed(0)
-    accurate = torch.promote_types(dtype, torch.float32)
     targets = LoraTargets(["lm_head"], False) if head_alone else LoraTargets(None, True)
     attached = attach_lora(model, KINDS[kind], targets, base_model="tiny", dtype=accurate)
     return Restartable(model, make_restartable(model, attached, load), find_layers(model))
@@ -121,16 +124,40 @@ def test_what_a_restart_draws_is_the_seed_s_alone() -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_a_bfloat16_weight_gets_the_float32_sum_rounded_once() -> None:
+def test_a_bfloat16_weight_is_the_float32_sum_of_all_parts_rounded_once(tmp_path: Path) -> None:
     made = build_restartable("gpt2", dtype=torch.bfloat16)
-    move(made.adapter)
-    expected = {
-        name: (layer.weight_OI.float() + 2 * (layer.lora_B @ layer.lora_A)).bfloat16()
-        for name, layer in made.layers.items()
-    }
-    restart(made.adapter)
-    for name, layer in made.layers.items():
-        assert torch.equal(layer.weight_OI, expected[name])
+    plain = build_restartable("gpt2", dtype=torch.float32)
+    total = {name: layer.weight_OI.clone() for name, layer in plain.layers.items()}
+    for part in (1, 2, 3):
+        move(made.adapter, seed=part)
+        for name, layer in made.layers.items():
+            total[name] = total[name] + layer.compute_delta()
+        if part < 3:
+            restart(made.adapter, seed=part)
+            for name, layer in made.layers.items():
+                assert torch.equal(layer.weight_OI, total[name].bfloat16())
+    made.adapter.save(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    for name, expected in total.items():
+        assert torch.equal(saved[f"{name}.weight"].T, expected.bfloat16())
+        assert made.adapter.base is not None
+        assert torch.equal(made.adapter.base.weight(name), expected)
+
+
+def test_merges_too_small_for_bfloat16_add_up_between_restarts() -> None:
+    # A bfloat16 number of 1 changes in steps of 2⁻⁷; eight parts of 2⁻⁹ are four times half a step.
+    made = build_restartable("llama", dtype=torch.bfloat16)
+    layer = next(iter(made.layers.values()))
+    assert made.adapter.base is not None
+    made.adapter.base.write(
+        {k: torch.ones_like(v) if v.ndim else v for k, v in made.adapter.base.read().items()}
+    )
+    for part in range(8):
+        with torch.no_grad():
+            layer.lora_A.zero_()[0] = 1.0
+            layer.lora_B.zero_()[:, 0] = 2**-9 / layer.settings.scale
+        restart(made.adapter, seed=part)
+    assert torch.equal(layer.weight_OI, torch.full_like(layer.weight_OI, 1 + 8 * 2**-9))
 
 
 def test_an_adapter_on_a_tied_head_leaves_the_embedding_alone() -> None:

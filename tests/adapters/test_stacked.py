@@ -9,15 +9,22 @@ from typing import Any
 import pytest
 import torch
 from tiny_models import build_model, relative_error, save_base_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from luthier import api
-from luthier.adapters.stacked import load_stacked_model
+from luthier.adapters.attach_lora import find_layers
+from luthier.adapters.stacked import is_rounded, load_stacked_model, load_unrounded_model
 from luthier.errors import ModelError
 from luthier.evaluate.model import find_model, load_model
 from luthier.models.load import load_base_model, load_tokenizer, read_saved_dtype
 from luthier.models.places import digest_base, find_root
-from luthier.models.quantize import Quantization, QuantizedLinear
+from luthier.models.quantize import (
+    Quantization,
+    QuantizedLinear,
+    quantize_model,
+)
+from luthier.recipe.load import parse_recipe
+from luthier.train.start import note_repacking
 
 IDS = torch.arange(3, 15).reshape(2, 6)
 LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8, "lora_target_linear": True}
@@ -184,3 +191,86 @@ def test_an_unfinished_run_is_no_base(tmp_path: Path, chat_file: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("base_model: embedded\n")
     with pytest.raises(ModelError, match="a run without a result"):
         load_stacked_model(str(tmp_path), dtype=torch.float32)
+
+
+AMOUNTS = {"bf16": False, "max_steps": 4, "sequence_len": 256, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def packed_runs(tmp_path_factory: pytest.TempPathFactory, chat_file: Path) -> Path:
+    """base → one (QLoRA with DoRA) → two (QLoRA on one), moved by less than a step of 4 bit."""
+    root = tmp_path_factory.mktemp("packed")
+    save_base_model(root / "base", initializer_range=0.05)
+    for name, base, keys in (("one", "base", QLORA), ("two", "one", {**QLORA, "seed": 7})):
+        recipe = {"base_model": str(root / base), "datasets": [{"path": str(chat_file)}]}
+        api.train({**recipe, **keys, **AMOUNTS}, root / name)
+    return root
+
+
+def share(effect: Tensor, wanted: Tensor) -> float:
+    """The part of `wanted` that `effect` holds: 1 for all, 0 for none of it."""
+    return float((effect * wanted).sum() / wanted.square().sum())
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    return {
+        name: module.weight.detach()
+        for name, module in model.named_modules()
+        if "layers" in name and isinstance(module, nn.Linear | QuantizedLinear)
+    }
+
+
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_stage_that_packs_anew_keeps_what_the_quantised_run_below_has_learnt(
+    name: str, packed_runs: Path
+) -> None:
+    run, pack = str(packed_runs / name), Quantization(4)
+    base = weights(load_stacked_model(str(packed_runs / "base"), dtype=torch.float32))
+    start = load_stacked_model(str(packed_runs / "base"), dtype=torch.float32, quantization=pack)
+    exact = weights(load_unrounded_model(run, dtype=torch.float32))
+    packed = weights(load_stacked_model(run, dtype=torch.float32, quantization=pack))
+    snapped = load_stacked_model(run, dtype=torch.float32)
+    quantize_model(snapped, pack)
+    wanted = torch.cat([(exact[key] - base[key]).flatten() for key in base])
+
+    def change(model: dict[str, Tensor]) -> Tensor:
+        return torch.cat([(model[key] - value).flatten() for key, value in weights(start).items()])
+
+    assert share(change(packed), wanted) == pytest.approx(1.0, abs=0.1)
+    assert share(change(weights(snapped)), wanted) < 0.6
+
+
+def test_before_packing_each_update_stands_on_the_base_in_full_precision(
+    packed_runs: Path,
+) -> None:
+    one = str(packed_runs / "one")
+    trained = load_model(one).causal
+    exact = weights(load_unrounded_model(one, dtype=torch.float32))
+    base = weights(load_base_model(str(packed_runs / "base"), dtype=torch.float32))
+    for name, layer in find_layers(trained).items():
+        expected = base[name] + layer.compute_merged() - layer.weight_OI
+        assert relative_error(exact[name], expected) < 1e-6
+
+
+def test_only_a_stack_with_a_quantised_run_in_it_is_rounded(runs: Runs, packed_runs: Path) -> None:
+    assert [is_rounded(str(runs[name])) for name in ("math", "domain", "full")] == [
+        False,
+        True,
+        False,
+    ]
+    assert is_rounded(str(packed_runs / "two"))
+    assert not is_rounded("embedded")
+    same = load_unrounded_model(str(runs["math"]), dtype=torch.float32)
+    assert torch.equal(
+        logits(same), logits(load_stacked_model(str(runs["math"]), dtype=torch.float32))
+    )
+
+
+def test_a_run_that_packs_a_quantised_run_anew_is_told_so(packed_runs: Path) -> None:
+    recipe = parse_recipe(
+        {"base_model": str(packed_runs / "one"), "datasets": [{"path": "x"}], **QLORA, **AMOUNTS}
+    ).recipe
+    (note,) = note_repacking(recipe)
+    assert "packed anew" in note
+    plain = recipe.model_copy(update={"load_in_4bit": False, "adapter": "lora"})
+    assert note_repacking(plain) == ()

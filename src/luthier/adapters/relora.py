@@ -3,14 +3,14 @@
     W ← W + s·B A,  A ← drawn anew,  B ← 0
 
 The sum of N parts may have N times the rank of one. With DoRA the row gains are merged too, and
-the magnitude is the norm of the merged weight's rows again. The sum is formed in float32 or wider,
-then rounded to what the weight is held in.
+the magnitude is the norm of the merged weight's rows again.
 
-On a quantised base the sum is formed with the weight in full precision, which lies in the
-computer's memory from the first restart on, and packed anew. Adding to the unpacked weight instead
-would lose the update: each weight then stands on one of its 16 values, a small change leaves the
-nearest one the same, and what a part has learnt is gone after its restart. The result is the last
-packed weight, unpacked, with the last part's update: the model that was trained and validated.
+On a base that is quantised or bfloat16 the sum is formed with the weight in float32, which lies in
+the computer's memory from the first restart on, and rounded anew. Adding to the rounded weight
+instead would lose the update: each weight then stands on one of its 16 values (or 8-bit mantissas),
+a small change leaves the nearest one the same, and what a part has learnt is gone after its
+restart. The result on a quantised base is the last packed weight, unpacked, with the last part's
+update: the model that was trained and validated. On a bfloat16 base it is the float32 sum, rounded.
 
 Shapes: `I` input width, `O` output width, `R` rank.
 """
@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from luthier.adapters.attach_lora import find_layers, merge_lora, untie_head
+from luthier.adapters.attach_lora import find_layers, merge_lora, replace_module, untie_head
 from luthier.adapters.attached import AttachedAdapter, MovingBase
 from luthier.adapters.lora import LoraLayer
 from luthier.adapters.tensor_files import explained_tensor_errors
@@ -42,8 +42,8 @@ def make_restartable(
     """The LoRA adapter on `model` with a base that restarts change; its result is a full model.
 
     Args:
-        load_full: loads the base model that `model` is, unpacked; called at the first restart on a
-            quantised base.
+        load_full: loads the base model that `model` is, unpacked and in float32; called at the
+            first restart on a base that is quantised or narrower than float32.
     """
     layers = find_layers(model)
     if model.get_output_embeddings() in layers.values():
@@ -75,6 +75,9 @@ def make_restartable(
             merged = merge_exactly(weights.read(name), layer.compute_delta())
             roundings[name] += merged.rounding
             weights.remember(name, merged.weight_OI)
+            if weights.is_narrow(name):
+                layer.write_weight(merged.weight_OI)
+                replace_module(model, name, layer.base)
         merge_lora(model)
         with explained_tensor_errors(folder):
             model.save_pretrained(folder)
@@ -85,7 +88,7 @@ def make_restartable(
 
 class FullWeights:
     """The frozen weight of each layer in full precision, (O, I): the layer's own, or where that is
-    packed a copy in the computer's memory, of which the packed one is drawn anew."""
+    packed or bfloat16 a copy in the computer's memory, which the layer's own is rounded from."""
 
     def __init__(self, layers: Mapping[str, LoraLayer], load_full: Callable[[], Any]) -> None:
         self._layers = layers
@@ -93,12 +96,12 @@ class FullWeights:
         self._copies: dict[str, Tensor] = {}
 
     def read(self, name: str) -> Tensor:
-        if not self._is_packed(name):
+        if not self._is_rounded(name):
             return self._layers[name].weight_OI
         if not self._copies:
             full = self._load_full()
-            packed = [name for name in self._layers if self._is_packed(name)]
-            self._copies = {name: read_weight(full, name) for name in packed}
+            rounded = [name for name in self._layers if self._is_rounded(name)]
+            self._copies = {name: widen(read_weight(full, name)) for name in rounded}
         return self._copies[name].to(self._layers[name].lora_A.device)
 
     def write(self, name: str, weight_OI: Tensor) -> None:
@@ -107,11 +110,21 @@ class FullWeights:
 
     def remember(self, name: str, weight_OI: Tensor) -> None:
         """Keep it for the next `read`, the layer itself left as it is."""
-        if self._is_packed(name):
+        if self._is_rounded(name):
             self._copies[name] = weight_OI.cpu()
 
-    def _is_packed(self, name: str) -> bool:
-        return isinstance(self._layers[name].base, QuantizedLinear)
+    def is_narrow(self, name: str) -> bool:
+        """Whether the layer's weight is held in bfloat16 or the like, not packed."""
+        base: Any = self._layers[name].base
+        return not isinstance(base, QuantizedLinear) and base.weight.dtype.itemsize < 4
+
+    def _is_rounded(self, name: str) -> bool:
+        return isinstance(self._layers[name].base, QuantizedLinear) or self.is_narrow(name)
+
+
+def widen(weight: Tensor) -> Tensor:
+    """In float32 or wider."""
+    return weight.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def read_weight(model: Any, name: str) -> Tensor:

@@ -5,10 +5,10 @@ update's when it is larger than
 
     the layer's rounding + max(O, I) · ε · σ₁        ε = 1.2e-7, float32's own
 
-where the rounding is the largest singular value of what merges have lost to the weight's precision
-(bfloat16, say), measured as they happened. By Weyl's inequality no more values than the exact
-update's rank lie above it: the figure is never too large, and in a coarse precision it may be too
-small. On a quantised base W is the weight before it is packed.
+where the rounding is the largest singular value of what merges have lost to the precision that the
+sums are kept in (float32), measured as they happened. By Weyl's inequality no more values than the
+exact update's rank lie above it: the figure is never too large, and in a coarse precision it may be
+too small. On a quantised or bfloat16 base W is the float32 weight before it is rounded.
 
 DoRA scales whole rows, so its update may have full rank.
 """

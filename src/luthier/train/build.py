@@ -14,15 +14,12 @@ from luthier.adapters.attached import AttachedAdapter
 from luthier.adapters.full import attach_full
 from luthier.adapters.lora import LoraSettings
 from luthier.adapters.relora import make_restartable
-from luthier.adapters.stacked import load_stacked_model
 from luthier.data.batches import BatchPlan
-from luthier.device import Precision, flash_attention_available
+from luthier.device import Precision
 from luthier.errors import ModelError, TrainingError
 from luthier.models.dropout import switch_dropout_off
-from luthier.models.load import grow_embeddings
 from luthier.models.neftune import NeftuneNoise
-from luthier.models.packed import PackedModel, is_honoured
-from luthier.models.quantize import Quantization, choose_quantization
+from luthier.models.packed import PackedModel
 from luthier.objectives.objective import count_totals
 from luthier.optim.groups import GroupSettings, build_groups
 from luthier.optim.projected_layers import check_rank, list_embeddings, select_projected
@@ -36,6 +33,13 @@ from luthier.train.cadence import Cadence, choose_cadence
 from luthier.train.goal import build_goal, digest_reference_model
 from luthier.train.loop import LoopSettings
 from luthier.train.module import TrainedModule
+from luthier.train.start import (
+    choose_attention,
+    load_exact_start,
+    load_start,
+    note_attention,
+    note_repacking,
+)
 from luthier.train.validation import ValidationData
 
 Attach = Callable[[Any, Recipe, torch.dtype], AttachedAdapter]
@@ -61,19 +65,26 @@ def build_model(
     """Load the base model onto `place`, put the adapter on it and wrap it with the objective."""
     seed_everything(recipe.seed)
     attention, notes = choose_attention(recipe)
-    load = partial(load_start, recipe, tokenizer, precision, trust_remote_code=trust_remote_code)
-    causal = load(quantization=choose_quantization(recipe), place=place)
+    causal = load_start(
+        recipe, tokenizer, precision, trust_remote_code=trust_remote_code, place=place
+    )
     if recipe.rl and switch_dropout_off(causal):
         notes = (*notes, f"rl: {recipe.rl} switches the base model's dropout off.")
     # On its device already: some attentions cannot be tried elsewhere.
     model = PackedModel(causal.to(place), attention)
-    notes = (*notes, *note_attention(attention, model), *note_ranks(recipe, causal))
+    notes = (
+        *notes,
+        *note_attention(attention, model),
+        *note_ranks(recipe, causal),
+        *note_repacking(recipe),
+    )
     reference_digest = digest_reference_model(recipe, causal, precision)
     # Seeded anew: what loading and probing draw must not decide how an adapter starts.
     seed_everything(recipe.seed)
     adapter = ADAPTERS[recipe.adapter](causal, recipe, getattr(torch, precision))
     if recipe.relora:
-        adapter = make_restartable(causal, adapter, load)
+        exact = partial(load_exact_start, recipe, tokenizer, trust_remote_code=trust_remote_code)
+        adapter = make_restartable(causal, adapter, exact)
     if (recipe.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
         notes = (*notes, "use_reentrant: true changes no result; the other way is always taken.")
     if recipe.gradient_checkpointing:
@@ -87,28 +98,6 @@ def build_model(
     return BuiltModel(causal, module, adapter, notes, goal.pack, reference_digest)
 
 
-def load_start(
-    recipe: Recipe,
-    tokenizer: Any,
-    precision: Precision,
-    *,
-    trust_remote_code: bool,
-    quantization: Quantization | None = None,
-    place: torch.device | None = None,
-) -> Any:
-    """The model that the run begins with, without an adapter."""
-    causal = load_stacked_model(
-        recipe.base_model,
-        dtype=choose_weight_dtype(recipe.adapter, precision),
-        attention=choose_attention(recipe)[0],
-        quantization=quantization,
-        place=place,
-        trust_remote_code=trust_remote_code,
-    )
-    grow_embeddings(causal, len(tokenizer))
-    return causal
-
-
 def check_lengths(causal: Any, examples: Sequence[Any]) -> None:
     """Raise ModelError when an example is longer than the model can read."""
     limit = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
@@ -118,38 +107,6 @@ def check_lengths(causal: Any, examples: Sequence[Any]) -> None:
             f"example {longest.id} has {longest.sequence_tokens} tokens, the model reads at most "
             f"{limit}. Write sequence_len: {limit}, or less."
         )
-
-
-def choose_weight_dtype(adapter: str | None, precision: Precision) -> torch.dtype:
-    """Frozen weights in the compute precision; trained ones in float32.
-
-    bfloat16 keeps 8 bits: a step of 1e-5 on a weight of 0.02 would be rounded away.
-    """
-    return getattr(torch, precision) if adapter else torch.float32
-
-
-def choose_attention(recipe: Recipe) -> tuple[str | None, tuple[str, ...]]:
-    """transformers' name for the attention (None: its own choice), and a note on a fallback."""
-    wanted = recipe.attn_implementation
-    if wanted is None and recipe.flash_attention:
-        wanted = "flash_attention_2"
-    elif wanted is None and recipe.sdp_attention:
-        wanted = "sdpa"
-    if wanted == "flash_attention_2" and not flash_attention_available():
-        note = "FlashAttention is not available here: PyTorch's own attention is used instead."
-        return None, (note,)
-    return wanted, ()
-
-
-def note_attention(wanted: str | None, model: PackedModel) -> tuple[str, ...]:
-    """What to say when the attention that the recipe names is not the one taken."""
-    if is_honoured(wanted, model.attention):
-        return ()
-    family = model.causal.config.model_type
-    return (
-        f"attention: {wanted} cannot do packed rows of {family} here. Taken instead: "
-        f"{model.attention}.",
-    )
 
 
 def note_ranks(recipe: Recipe, causal: Any) -> tuple[str, ...]:

@@ -28,7 +28,6 @@ from luthier.train.build import (
     build_settings,
     build_validation,
     check_lengths,
-    load_start,
 )
 from luthier.train.checkpoint import (
     Checkpoints,
@@ -43,6 +42,7 @@ from luthier.train.output import check_output, claim_output, find_result, save_r
 from luthier.train.prepare import PreparedData, choose_chat_template, find_cache, prepare_data
 from luthier.train.progress import Recorder
 from luthier.train.restarts import build_restarts
+from luthier.train.start import load_exact_start
 from luthier.train.state import LoopState
 from luthier.train.tracking import check_trackers, start_trackers
 
@@ -108,9 +108,7 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         state = train(recipe, parts, settings, layout, name=options.name, resume=resume)
         if accelerator.is_main_process:
             save_result(layout, built.adapter, tokenizer.tokenizer)
-            start = partial(
-                load_start, recipe, tokenizer.tokenizer, precision, trust_remote_code=trust
-            )
+            start = partial(load_exact_start, recipe, tokenizer.tokenizer, trust_remote_code=trust)
             rank = measure_update_rank(built.adapter, start)
             write_done(layout, state, built.adapter, built.causal, rank)
         accelerator.wait_for_everyone()
