@@ -79,7 +79,7 @@ def test_without_lora_plus_all_matrices_move_alike() -> None:
 
 
 def test_full_fine_tuning_decays_matrices_and_spares_biases_and_norms() -> None:
-    adapter = attach_full(build_model("qwen2"), torch.float32)
+    adapter = attach_full(build_model("qwen2"))
     found = settings_by_name(build(adapter, None))
     for name, (rate, decay) in found.items():
         assert rate == RATE

@@ -92,6 +92,18 @@ def test_full_fine_tuning_saves_a_model_with_its_tied_weights(
     assert all(not torch.equal(weights(result)[name].float(), before[name]) for name in before)
 
 
+def test_what_full_fine_tuning_in_bfloat16_saves_is_the_model_that_was_validated(
+    tiny_base: Path, chat_file: Path, tmp_path: Path
+) -> None:
+    # Steps far below bfloat16's grid: rounded, the result would be the base again.
+    changes = {"bf16": True, "learning_rate": 1e-6, "val_set_size": 0.2, "eval_steps": 3}
+    result = train(make_recipe(tiny_base, chat_file, **changes), tmp_path / "run")
+    base, saved = load_file(tiny_base / "model.safetensors"), weights(result)
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float32}
+    moved = torch.cat([(saved[name] - base[name]).flatten() for name in base]).abs()
+    assert 0 < float(moved.max()) < 2e-5
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 @pytest.mark.parametrize(
     "method", [{}, LORA, {**LORA, "peft_use_dora": True, "gradient_checkpointing": True}]

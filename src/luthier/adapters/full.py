@@ -5,31 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from luthier.adapters.attached import AttachedAdapter, Role
 from luthier.adapters.tensor_files import explained_tensor_errors
 
 
-def attach_full(model: Any, dtype: torch.dtype) -> AttachedAdapter:
-    """Train all parameters of `model`; the result is saved as a model in `dtype`."""
+def attach_full(model: Any) -> AttachedAdapter:
+    """Train all parameters of `model`; the result is saved in the precision that they have.
+
+    That is float32 also where the products are bfloat16: the base's weights lie on bfloat16's grid,
+    so that rounding the result would take small updates back, and the model on disk would be
+    another than the one whose validation loss was measured.
+    """
     model.requires_grad_(True)
     parameters = dict(model.named_parameters())
     roles: dict[str, Role] = dict.fromkeys(parameters, "full")
 
     def save(folder: Path) -> None:
-        state = cast_state(model.state_dict(), dtype)
         with explained_tensor_errors(folder):
-            model.save_pretrained(folder, state_dict=state)
+            model.save_pretrained(folder)
 
     return AttachedAdapter(parameters, roles, lambda: None, save, "model")
-
-
-def cast_state(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Floating-point tensors in `dtype`; those that share memory (tied weights) still share it."""
-    cast: dict[tuple[int, torch.Size], Tensor] = {}
-    for tensor in state.values():
-        if tensor.is_floating_point():
-            cast.setdefault((tensor.data_ptr(), tensor.shape), tensor.to(dtype))
-    return {name: cast.get((t.data_ptr(), t.shape), t) for name, t in state.items()}

@@ -42,7 +42,7 @@ from luthier.train.start import (
 )
 from luthier.train.validation import ValidationData
 
-Attach = Callable[[Any, Recipe, torch.dtype], AttachedAdapter]
+Attach = Callable[[Any, Recipe], AttachedAdapter]
 
 
 class BuiltModel(NamedTuple):
@@ -81,7 +81,7 @@ def build_model(
     reference_digest = digest_reference_model(recipe, causal, precision)
     # Seeded anew: what loading and probing draw must not decide how an adapter starts.
     seed_everything(recipe.seed)
-    adapter = ADAPTERS[recipe.adapter](causal, recipe, getattr(torch, precision))
+    adapter = ADAPTERS[recipe.adapter](causal, recipe)
     if recipe.relora:
         exact = partial(load_exact_start, recipe, tokenizer, trust_remote_code=trust_remote_code)
         adapter = make_restartable(causal, adapter, exact)
@@ -122,11 +122,11 @@ def note_ranks(recipe: Recipe, causal: Any) -> tuple[str, ...]:
     return check_rank(causal, targets, wanted.rank, f"{wanted.family}_rank")
 
 
-def _attach_full(causal: Any, _recipe: Recipe, precision: torch.dtype) -> AttachedAdapter:
-    return attach_full(causal, precision)
+def _attach_full(causal: Any, _recipe: Recipe) -> AttachedAdapter:
+    return attach_full(causal)
 
 
-def _attach_lora(causal: Any, recipe: Recipe, _precision: torch.dtype) -> AttachedAdapter:
+def _attach_lora(causal: Any, recipe: Recipe) -> AttachedAdapter:
     assert recipe.lora_r is not None
     assert recipe.lora_alpha is not None
     settings = LoraSettings(
