@@ -66,3 +66,7 @@ class OutputError(LuthierError, OSError):
 
 class ComparisonError(LuthierError, ValueError):
     """Evaluation files that cannot be compared: no shared ids, no such metric, too few rows."""
+
+
+class PlanError(LuthierError, ValueError):
+    """A fact that a plan cannot do without: names what is missing and the flag that supplies it."""
