@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from luthier.recipe import dialect
 from luthier.recipe.dataset import DatasetSource, InstructFormat
 from luthier.recipe.kinds import phrase_of
+from luthier.recipe.plan_section import PlanSection, ServingSection
 from luthier.recipe.schema import SECTIONS
 from luthier.recipe.study import Sample, Study, TaskSpec
 
@@ -51,6 +52,13 @@ could take amiss becomes `_`, the values of a list are joined by `+`, and a name
 characters is cut and ends in eight digits of its digest.
 """
 
+PLAN = """\
+### `plan`
+
+Only `luthier plan` reads it, and its flags win over it. The keys of the machine and of the amounts
+take one value for all arms, or a mapping of an arm's name to its own value. Where a flag names
+another machine, the file's price, throughput and hours are left aside: they were not that one's.
+"""
 
 OLD_NAMES = """\
 ## Old names
@@ -70,6 +78,7 @@ def write_docs() -> str:
     parts += ["### A custom instruct format (`type:` as a mapping)\n", _table(InstructFormat)]
     parts += [STUDIES, _table(Study)]
     parts += ["### `sample`\n", _table(Sample), "### An entry of `tasks`\n", _table(TaskSpec)]
+    parts += [PLAN, _table(PlanSection), "### `plan.serving`\n", _table(ServingSection)]
     parts += [OLD_NAMES, _renames()]
     parts += ["## Not yet available\n\nRefused by name, unless off.\n", _not_yet()]
     parts += ["## Refused\n\nKeys of other tools, refused with the reason.\n", _refused()]

@@ -1,4 +1,4 @@
-"""Check the keys of a study that are not a recipe's: sizes, seeds, tasks, baseline."""
+"""Check the keys of a study that are not a recipe's: sizes, seeds, tasks, baseline, plan."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from luthier.errors import Problem
 from luthier.recipe.check import check_fields, check_source, shown
 from luthier.recipe.dataset import DatasetSource
 from luthier.recipe.layer import KeyPath, Layer
+from luthier.recipe.plan_section import PlanSection, ServingSection, find_plan_mistakes
 from luthier.recipe.study import BASE_ARM, Sample, Study, TaskSpec
 from luthier.recipe.translate import translate_dataset, unknown_key
 
@@ -47,6 +48,8 @@ def check_study(layer: Layer, values: Mapping[str, Any]) -> CheckedStudy:
         values["data"] = work.source(("data",), values["data"])
     if isinstance(values.get("sample"), dict):
         values["sample"] = work.part(Sample, ("sample",), values["sample"])
+    if isinstance(values.get("plan"), dict):
+        values["plan"] = work.plan(values["plan"])
     tasks = values.get("tasks")
     listed: Any = [tasks] if isinstance(tasks, str | dict) else tasks
     if isinstance(listed, list) and listed:
@@ -57,6 +60,8 @@ def check_study(layer: Layer, values: Mapping[str, Any]) -> CheckedStudy:
         work.judge_tasks(fields.model)
     if not {"baseline", "arms"} & fields.invalid:
         work.judge_baseline(fields.model)
+    if not {"plan", "arms"} & fields.invalid:
+        work.judge_plan(fields.model)
     return CheckedStudy(fields.model, work.problems, work.notes)
 
 
@@ -108,6 +113,12 @@ class _Work:
             self.doubtful_tasks.add(index)
         return spec
 
+    def plan(self, values: Mapping[str, Any]) -> PlanSection:
+        if isinstance(values.get("serving"), dict):
+            path: KeyPath = ("plan", "serving")
+            values = {**values, "serving": self.part(ServingSection, path, values["serving"])}
+        return self.part(PlanSection, ("plan",), values)
+
     def judge_tasks(self, study: Study) -> None:
         names: set[str] = set()
         for index, task in enumerate(study.tasks):
@@ -130,6 +141,12 @@ class _Work:
             more = ", …" if len(names) > 6 else ""
             what = f"there is no arm `{study.baseline}` to compare with."
             self._add(("baseline",), what, f"Write one of {listed}{more}.")
+
+    def judge_plan(self, study: Study) -> None:
+        if study.plan is None:
+            return
+        for mistake in find_plan_mistakes(study.plan, study.arms, BASE_ARM):
+            self._add(("plan", *mistake.path), mistake.what, mistake.mend)
 
     def _add(self, path: KeyPath, what: str, mend: str) -> None:
         self.problems.append(self.layer.problem(path, what, mend))

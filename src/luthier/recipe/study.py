@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from luthier.recipe.dataset import DatasetSource
 from luthier.recipe.kinds import Count, Expects, FileName, Seed, Text, refusal
 from luthier.recipe.load import normalised
+from luthier.recipe.plan_section import PlanSection
 from luthier.recipe.schema import Recipe
 from luthier.recipe.yaml_text import dump_yaml
 
@@ -145,6 +146,11 @@ class Study(BaseModel):
     tasks: Tasks = Field(description="What every arm is scored on: names, or mappings.")
     baseline: Text = Field(
         default=BASE_ARM, description="The arm that the others are compared with."
+    )
+    plan: PlanSection | None = Field(
+        default=None,
+        description="What is known beforehand for `luthier plan`: machine, amounts, throughput, "
+        "expected scores. Training reads none of it.",
     )
 
 
