@@ -22,6 +22,9 @@ class Device(NamedTuple):
         bandwidth_gb_s: memory bandwidth in 10⁹ bytes per second.
         usd_per_hour: a typical price to rent one; None where there is none.
         watts: board power; None where unknown.
+        memory_mib: capacity as the driver shows it, in 2²⁰ bytes; None where not published.
+        has_bf16: False for a card without bfloat16; `bf16_tflops` then holds its float16 rate.
+        note: what a plan on this device has to say, or nothing.
     """
 
     name: str
@@ -31,6 +34,17 @@ class Device(NamedTuple):
     bandwidth_gb_s: Figure
     usd_per_hour: Figure | None
     watts: Figure | None
+    memory_mib: Figure | None = None
+    has_bf16: bool = True
+    note: str = ""
+
+    @property
+    def capacity_gib(self) -> Figure:
+        """What a program can use at most, in 2³⁰ bytes: the driver's figure, else as sold."""
+        if self.memory_mib is not None:
+            value = self.memory_mib.value / 1024
+            return Figure(value, self.memory_mib.basis, self.memory_mib.source)
+        return Figure(self.memory_gb.value * 1e9 / 2**30, "computed", "capacity as sold")
 
 
 class Machine(NamedTuple):

@@ -15,6 +15,8 @@ class Linear(NamedTuple):
         bias: whether it adds a bias of width `outputs`.
         copies: how many there are in one transformer layer (experts of a mixture).
         active_copies: how many of them a token passes through.
+        is_module: whether it is a linear module that can be quantised and carry an adapter; the
+            experts of a mixture lie in one tensor, and its router is a plain table.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Linear(NamedTuple):
     bias: bool = False
     copies: int = 1
     active_copies: int = 1
+    is_module: bool = True
 
     @property
     def weights(self) -> int:
@@ -38,7 +41,7 @@ class ModelFacts(NamedTuple):
         family: `model_type` of its configuration, such as `qwen2`.
         layers: number of transformer layers.
         width: of the hidden states (h).
-        ffn_width: of the feed-forward block's inside.
+        ffn_width: of the feed-forward block's inside; of one expert in a mixture.
         heads: query heads.
         kv_heads: key and value heads.
         head_width: of one head.
@@ -48,7 +51,8 @@ class ModelFacts(NamedTuple):
         gated: whether the feed-forward block has a gate (SwiGLU, GeGLU).
         linears: the linear layers of one transformer layer.
         norm_weights: weights of all norms of the whole model, with their biases.
-        weights_dtype: what the published weights are stored in, `bfloat16` or `float32`.
+        weights_dtype: what the published weights are stored in: `bfloat16`, `float16` or
+            `float32`.
         source: where these facts are from.
     """
 
