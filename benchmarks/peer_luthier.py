@@ -71,7 +71,7 @@ def build_parts(job: dict[str, Any]) -> tuple[LoopParts, LoopSettings]:
     )
     schedule = build_schedule(recipe, plan.steps_per_epoch)
     settings = build_settings(recipe, schedule, plan.steps_per_epoch)
-    optimizer = build_optimizer(recipe, built.adapter)
+    optimizer = build_optimizer(recipe, built.adapter, built.causal)
     module, optimizer = accelerator.prepare(built.module, optimizer)
     module.train()
     parts = LoopParts(

@@ -147,9 +147,7 @@ ADAPTERS: dict[str | None, Attach] = {
 }
 
 
-def build_optimizer(
-    recipe: Recipe, adapter: AttachedAdapter, causal: Any = None
-) -> torch.optim.Optimizer:
+def build_optimizer(recipe: Recipe, adapter: AttachedAdapter, causal: Any) -> torch.optim.Optimizer:
     """The recipe's optimizer; `causal` tells which weights are embeddings and which projected."""
     groups = build_groups(
         adapter.parameters,
@@ -157,8 +155,9 @@ def build_optimizer(
         GroupSettings(recipe.learning_rate, recipe.weight_decay, recipe.loraplus_lr_ratio),
     )
     adam = AdamSettings(recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon)
-    embeddings = frozenset[str]() if causal is None else list_embeddings(causal)
-    settings = OptimizerSettings(adam, _projection_settings(recipe, causal), embeddings)
+    settings = OptimizerSettings(
+        adam, _projection_settings(recipe, causal), list_embeddings(causal)
+    )
     return OPTIMIZERS[recipe.optimizer](groups, settings)
 
 
