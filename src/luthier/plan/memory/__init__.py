@@ -1,0 +1,1 @@
+"""What a run holds in memory, term by term, and where it holds the most."""
