@@ -11,7 +11,7 @@ from luthier.plan.methods import Candidate, list_candidates
 from luthier.plan.own_results import OwnResult
 from luthier.plan.pareto import Outcome, find_pareto
 from luthier.plan.quality import Quality, expect_quality
-from luthier.plan.recipe_changes import change_recipe
+from luthier.plan.recipe_changes import spread_batch
 from luthier.recipe.schema import Recipe
 
 COUNTS = (1, 2, 4, 8)
@@ -125,21 +125,6 @@ def list_options(
                     )
                 )
     return _in_order(_mark(rows))
-
-
-def spread_batch(recipe: Recipe, devices: int, count: int) -> Recipe:
-    """The recipe for `count` devices with the optimizer step that it has on `devices`.
-
-    Where the accumulation cannot be divided that far the step grows, and a run that is limited
-    by steps takes fewer of them, so that the tokens stay.
-    """
-    micro_batches = recipe.gradient_accumulation_steps * devices
-    accumulation = max(1, round(micro_batches / count))
-    changes: dict[str, int] = {"gradient_accumulation_steps": accumulation}
-    if recipe.max_steps is not None:
-        steps = recipe.max_steps * micro_batches / (accumulation * count)
-        changes["max_steps"] = max(1, round(steps))
-    return change_recipe(recipe, changes) or recipe
 
 
 def _choose_sharding(

@@ -34,6 +34,21 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe | None:
     return checked.recipe
 
 
+def spread_batch(recipe: Recipe, devices: int, count: int) -> Recipe:
+    """The recipe for `count` devices with the optimizer step that it has on `devices`.
+
+    Where the accumulation cannot be divided that far the step grows, and a run that is limited
+    by steps takes fewer of them, so that the tokens stay.
+    """
+    micro_batches = recipe.gradient_accumulation_steps * devices
+    accumulation = max(1, round(micro_batches / count))
+    changes: dict[str, int] = {"gradient_accumulation_steps": accumulation}
+    if recipe.max_steps is not None:
+        steps = recipe.max_steps * micro_batches / (accumulation * count)
+        changes["max_steps"] = max(1, round(steps))
+    return change_recipe(recipe, changes) or recipe
+
+
 def _meaningless(values: Mapping[str, Any]) -> tuple[str, ...]:
     keys: list[str] = []
     if values.get("adapter") is None:
