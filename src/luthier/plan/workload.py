@@ -10,7 +10,7 @@ from luthier.recipe.schema import Recipe
 
 # Whose training loop runs the recipe. They differ in the logits that they keep, in the precision
 # of a fully trained model's weights, and in the optimizer's temporary memory.
-Engine = Literal["luthier", "transformers", "fused-loss", "liger"]
+Engine = Literal["luthier", "transformers", "accelerated-peft", "fused-loss", "liger"]
 
 
 class Workload(NamedTuple):
@@ -27,6 +27,9 @@ class Workload(NamedTuple):
         examples: training examples in one epoch.
         tokens: tokens that are trained on, all epochs together (both answers of a pair).
         optimizer_steps: in the whole run.
+        example_tokens: tokens of an average example: how far attention reaches; 0 where that is
+            the whole micro-batch's mean over its examples.
+        validation_tokens: of one pass over the validation data.
     """
 
     recipe: Recipe
@@ -39,3 +42,5 @@ class Workload(NamedTuple):
     examples: Figure
     tokens: Figure
     optimizer_steps: Figure
+    example_tokens: Figure = Figure(0.0, "computed")
+    validation_tokens: Figure = Figure(0.0, "computed")
