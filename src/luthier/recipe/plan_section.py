@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from luthier.recipe.kinds import FINITE, NUMBER, Count, Expects, Positive, Text, refusal
 
 # The planner has the same words; a test holds both to each other.
-ShardingName = Literal["none", "ddp", "zero2", "zero3", "zero3-offload", "fsdp"]
-EngineName = Literal["luthier", "transformers", "fused-loss", "liger"]
+ShardingName = Literal["none", "ddp", "zero2", "zero3", "zero3-offload", "fsdp", "fsdp-bf16"]
+EngineName = Literal["luthier", "transformers", "accelerated-peft", "fused-loss", "liger"]
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return f"one of {', '.join(f'`{word}`' for word in words)}, or a mapping of arms to these"
+
 
 Number = Annotated[float, FINITE, NUMBER, Expects("a number")]
 Dollars = Annotated[
@@ -39,17 +44,10 @@ DollarsPerArm = Annotated[
     Expects("an amount of dollars, or a mapping of arms to amounts"),
 ]
 ShardingPerArm = Annotated[
-    ShardingName | Mapping[str, ShardingName],
-    Expects(
-        "one of `none`, `ddp`, `zero2`, `zero3`, `zero3-offload`, `fsdp`, or a mapping of arms "
-        "to these"
-    ),
+    ShardingName | Mapping[str, ShardingName], Expects(_one_of(get_args(ShardingName)))
 ]
 EnginePerArm = Annotated[
-    EngineName | Mapping[str, EngineName],
-    Expects(
-        "one of `luthier`, `transformers`, `fused-loss`, `liger`, or a mapping of arms to these"
-    ),
+    EngineName | Mapping[str, EngineName], Expects(_one_of(get_args(EngineName)))
 ]
 ExpectedScores = Annotated[
     Mapping[str, Number | Mapping[str, Number]],
