@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from luthier.errors import PlanError
 
@@ -60,3 +61,18 @@ class ConfigKeys(NamedTuple):
             f"config.json of {self.model}: {key} is {self.values.get(key)!r}; {why} "
             "No facts are worked out from it."
         )
+
+
+def parse_object(text: str, where: str) -> Mapping[str, Any]:
+    """The JSON object in `text`.
+
+    Raises:
+        PlanError: it is not valid JSON or no object; names `where` it is from.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise PlanError(f"{where} is not valid JSON: {error}.") from None
+    if not isinstance(value, dict):
+        raise PlanError(f"{where} holds no JSON object.")
+    return cast(dict[str, Any], value)

@@ -17,6 +17,7 @@ from luthier.plan.model_facts import Linear, ModelFacts
 
 
 def read_llama(keys: ConfigKeys) -> ModelFacts:
+    """Llama and what has its layers: Mistral, Granite, SmolLM3."""
     shape, inside = read_attention(keys), keys.whole("intermediate_size")
     bias = keys.flag("attention_bias", False)
     linears = separate_attention(shape, bias, bias)
@@ -33,6 +34,7 @@ def read_llama(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_qwen2(keys: ConfigKeys) -> ModelFacts:
+    """Qwen2 and Qwen2.5: biases on queries, keys and values."""
     shape, inside = read_attention(keys), keys.whole("intermediate_size")
     linears = separate_attention(shape, input_bias=True)
     return build_facts(
@@ -47,6 +49,7 @@ def read_qwen2(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_qwen3(keys: ConfigKeys) -> ModelFacts:
+    """Qwen3: a norm on the queries and one on the keys of each head."""
     shape, inside = read_attention(keys, head_width=128), keys.whole("intermediate_size")
     bias = keys.flag("attention_bias", False)
     return build_facts(
@@ -62,6 +65,7 @@ def read_qwen3(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_mixtral(keys: ConfigKeys) -> ModelFacts:
+    """Mixtral: experts instead of the feed-forward block."""
     shape, inside = read_attention(keys), keys.whole("intermediate_size")
     experts = list_experts(
         shape.width,
@@ -98,6 +102,7 @@ def _read_experts(keys: ConfigKeys, width: int) -> tuple[Linear, ...]:
 
 
 def read_qwen2_moe(keys: ConfigKeys) -> ModelFacts:
+    """Qwen2 with experts, and one that every token passes."""
     shape = read_attention(keys)
     linears = separate_attention(shape, input_bias=keys.flag("qkv_bias", True))
     linears += _read_experts(keys, shape.width)
@@ -115,6 +120,7 @@ def read_qwen2_moe(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_qwen3_moe(keys: ConfigKeys) -> ModelFacts:
+    """Qwen3 with experts."""
     shape = read_attention(keys)
     bias = keys.flag("attention_bias", False)
     return build_facts(
@@ -130,6 +136,7 @@ def read_qwen3_moe(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_gemma(keys: ConfigKeys, norms_in_layer: int = 2, head_norms: int = 0) -> ModelFacts:
+    """Gemma; its successors have more norms."""
     shape, inside = read_attention(keys, head_width=256), keys.whole("intermediate_size")
     bias = keys.flag("attention_bias", False)
     return build_facts(
@@ -145,16 +152,19 @@ def read_gemma(keys: ConfigKeys, norms_in_layer: int = 2, head_norms: int = 0) -
 
 
 def read_gemma2(keys: ConfigKeys) -> ModelFacts:
+    """Gemma 2: norms before and after both blocks."""
     return read_gemma(keys, norms_in_layer=4)
 
 
 def read_gemma3(keys: ConfigKeys) -> ModelFacts:
+    """Gemma 3's text: Gemma 2 with norms on queries and keys."""
     # Published configurations of the larger sizes leave out what equals the class's default.
     filled = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262_208}
     return read_gemma(ConfigKeys(keys.model, {**filled, **keys.values}), 4, head_norms=2)
 
 
 def read_phi3(keys: ConfigKeys) -> ModelFacts:
+    """Phi-3 and Phi-4: Llama with its inputs fused."""
     shape, inside = read_attention(keys), keys.whole("intermediate_size")
     linears = (
         Linear("qkv_proj", shape.width, shape.queries + 2 * shape.keys),

@@ -11,11 +11,13 @@ from luthier.plan.model_facts import Linear, ModelFacts
 
 
 def read_gpt2(keys: ConfigKeys) -> ModelFacts:
+    """GPT-2."""
     width, heads = keys.whole("n_embd", "hidden_size"), keys.whole("n_head", "num_attention_heads")
     return _build_gpt2(keys, Attention(width, heads, heads, width // heads))
 
 
 def read_gpt_bigcode(keys: ConfigKeys) -> ModelFacts:
+    """SantaCoder and StarCoder: GPT-2 with one key and value head for all."""
     width, heads = keys.whole("n_embd", "hidden_size"), keys.whole("n_head", "num_attention_heads")
     kv_heads = 1 if keys.flag("multi_query", True) else heads
     return _build_gpt2(keys, Attention(width, heads, kv_heads, width // heads))
@@ -44,6 +46,7 @@ def _build_gpt2(keys: ConfigKeys, shape: Attention) -> ModelFacts:
 
 
 def read_gpt_neox(keys: ConfigKeys) -> ModelFacts:
+    """GPT-NeoX and Pythia: rotary positions, a head of its own."""
     shape, inside = read_attention(keys), keys.whole("intermediate_size")
     bias = keys.flag("attention_bias", True)
     linears = (
@@ -66,6 +69,7 @@ def read_gpt_neox(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_gpt_neo(keys: ConfigKeys) -> ModelFacts:
+    """GPT-Neo: separate projections, biased on the way out alone."""
     width, heads = keys.whole("hidden_size"), keys.whole("num_heads", "num_attention_heads")
     shape = Attention(width, heads, heads, width // heads)
     inside = keys.whole("intermediate_size", default=4 * width)
@@ -92,6 +96,7 @@ def read_gpt_neo(keys: ConfigKeys) -> ModelFacts:
 
 
 def read_opt(keys: ConfigKeys) -> ModelFacts:
+    """OPT."""
     shape, inside = read_attention(keys), keys.whole("ffn_dim")
     if keys.whole("word_embed_proj_dim", default=shape.width) != shape.width:
         raise keys.refuse("word_embed_proj_dim", "its embedding is narrower than its layers.")

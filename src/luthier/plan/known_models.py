@@ -198,12 +198,12 @@ ALIASES: dict[str, str] = {
 _MIRRORS = frozenset({"nousresearch", "techxgenus", "thebloke", "unsloth"})
 
 # Words of a name that tell how the weights were trained on or packed, not their shape.
-_VARIANTS = frozenset(
-    ("2507", "128k", "4bit", "4k", "8bit", "8k", "awq", "base", "bf16", "bnb", "chat", "deduped")
-    + ("fp8", "gptq", "hf", "instruct", "int4", "int8", "it", "meta", "pt", "thinking", "unsloth")
+_VARIANT = re.compile(
+    r"2507|128k|[48]k|[48]bit|awq|base|bf16|bnb|chat|deduped|fp8|gptq|hf|instruct|int[48]|it"
+    r"|meta|pt|thinking|unsloth"
 )
 # Qwen2.5's for code and mathematics have the shape of the plain model of the same size.
-_QWEN25_VARIANTS = frozenset({"coder", "math"})
+_QWEN25_VARIANT = re.compile(r"coder|math")
 
 
 def find_known(name: str) -> ModelFacts | None:
@@ -251,5 +251,6 @@ def suggest_known(name: str) -> tuple[str, ...]:
 
 def _strip_variants(bare: str) -> str:
     words = re.split(r"[-_]", bare)
-    dropped = _VARIANTS | (_QWEN25_VARIANTS if words[0] == "qwen2.5" else frozenset[str]())
-    return "-".join(word for word in words if word not in dropped)
+    if words[0] == "qwen2.5":
+        words = [word for word in words if not _QWEN25_VARIANT.fullmatch(word)]
+    return "-".join(word for word in words if not _VARIANT.fullmatch(word))

@@ -28,6 +28,7 @@ class Attention(NamedTuple):
 
 
 def read_attention(keys: ConfigKeys, head_width: int | None = None) -> Attention:
+    """Widths of attention; `head_width` where the family does not derive it from the others."""
     width, heads = keys.whole("hidden_size"), keys.whole("num_attention_heads")
     return Attention(
         width,
@@ -40,6 +41,7 @@ def read_attention(keys: ConfigKeys, head_width: int | None = None) -> Attention
 def separate_attention(
     shape: Attention, input_bias: bool = False, output_bias: bool = False
 ) -> tuple[Linear, ...]:
+    """Queries, keys, values and output as four layers."""
     return (
         Linear("q_proj", shape.width, shape.queries, input_bias),
         Linear("k_proj", shape.width, shape.keys, input_bias),
@@ -49,6 +51,7 @@ def separate_attention(
 
 
 def gated_feed_forward(width: int, inside: int, bias: bool = False) -> tuple[Linear, ...]:
+    """Gate, up and down."""
     return (
         Linear("gate_proj", width, inside, bias),
         Linear("up_proj", width, inside, bias),
@@ -57,6 +60,7 @@ def gated_feed_forward(width: int, inside: int, bias: bool = False) -> tuple[Lin
 
 
 def list_experts(width: int, inside: int, count: int, chosen: int) -> tuple[Linear, ...]:
+    """A router and `count` gated feed-forward blocks, of which a token passes `chosen`."""
     return (
         Linear("gate", width, count, is_module=False),
         Linear(

@@ -54,7 +54,7 @@ def describe_processor() -> Device:
         usd_per_hour=None,
         watts=None,
         memory_mib=Figure(memory_bytes / 2**20, "measured", "this system's memory"),
-        note="Rates are those of float32, which runs on a processor compute in.",
+        note="Runs on a processor compute in float32, and its rate is that of float32.",
     )
 
 
