@@ -15,7 +15,7 @@ CPUINFO = Path("/proc/cpuinfo")
 CONTROL_GROUP = Path("/sys/fs/cgroup")
 # Where the processor does not tell: a server's clock under full load.
 ASSUMED_HERTZ = 2.5e9
-# Measured memory bandwidth of servers per core, with all cores at work.
+# A server's memory bandwidth divided by its cores is some 5 to 12 GB/s.
 ASSUMED_BANDWIDTH_GB_S_PER_CORE = 10.0
 
 
