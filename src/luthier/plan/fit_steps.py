@@ -29,7 +29,7 @@ class Around(NamedTuple):
     Attributes:
         longest_example_tokens: of the data; rows cannot be shorter. None where unknown.
         devices: those that could be rented instead.
-        models: those that could be trained instead.
+        models: smaller ones that could be trained instead, the largest first.
     """
 
     longest_example_tokens: float | None
@@ -176,14 +176,8 @@ def take_bigger_device(setting: Setting, around: Around) -> Iterator[Variant]:
 
 
 def take_smaller_model(setting: Setting, around: Around) -> Iterator[Variant]:
-    """Of the same family, the largest first."""
-    facts = setting.facts
-    smaller = [
-        model
-        for model in around.models
-        if model.family == facts.family and model.parameters < facts.parameters
-    ]
-    for model in sorted(smaller, key=lambda model: -model.parameters):
+    """Of the same series, the largest first."""
+    for model in around.models:
         changed = change_recipe(setting.recipe, {"base_model": model.name})
         if changed is None:
             continue

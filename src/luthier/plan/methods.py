@@ -50,7 +50,8 @@ def name_method(recipe: Recipe) -> Method:
     if recipe.adapter is None:
         projection = resolve_projection(recipe)
         if projection is None:
-            return Method("full", None, objective)
+            eight = recipe.optimizer == "adamw_bnb_8bit"
+            return Method("full, 8-bit AdamW" if eight else "full", None, objective)
         return Method(_PROJECTING[projection.family], projection.rank, objective)
     return Method(_name_adapter(recipe), recipe.lora_r, objective)
 
@@ -167,6 +168,7 @@ def _changes_for(recipe: Recipe, keys: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _title(method: Method, recipe: Recipe) -> str:
-    bits = ", 8-bit AdamW" if recipe.optimizer == "adamw_bnb_8bit" else ""
+    eight = recipe.optimizer == "adamw_bnb_8bit" and recipe.adapter is not None
+    bits = ", 8-bit AdamW" if eight else ""
     restarts = f" ×{recipe.relora_iterations}" if recipe.relora_iterations else ""
     return f"{method.title}{restarts}{bits}"

@@ -100,8 +100,8 @@ def list_options(
             accumulation is divided, so that an optimizer step stays the same wherever it can.
 
     Returns:
-        The feasible rows by hours within each method, methods in the table's order; then the
-        others with what stands in their way.
+        The feasible rows, methods in the table's order and each method's cheapest machine first;
+        then the others with what stands in their way.
     """
     priced = [device for device in devices if budget_usd is None or device.usd_per_hour is not None]
     rows: list[Option] = []
@@ -125,6 +125,12 @@ def list_options(
                     )
                 )
     return _in_order(_mark(rows))
+
+
+def name_machine(machine: Machine) -> str:
+    """`2 × H200 fsdp`; copies, which are the usual way, are not named."""
+    sharding = "" if machine.sharding in ("none", "ddp") else f" {machine.sharding}"
+    return f"{machine.count} × {machine.device.name}{sharding}"
 
 
 def _choose_sharding(
@@ -178,9 +184,10 @@ def _outcome(row: Option) -> Outcome:
 
 def _in_order(rows: Sequence[Option]) -> tuple[Option, ...]:
     titles = list(dict.fromkeys(row.title for row in rows))
-    return tuple(
-        sorted(
-            rows,
-            key=lambda row: (not row.feasible, titles.index(row.title), row.estimate.hours),
-        )
-    )
+
+    def place(row: Option) -> tuple[bool, int, float, float]:
+        usd = row.estimate.usd
+        dollars = usd.value if usd is not None else 0.0
+        return not row.feasible, titles.index(row.title), dollars, row.estimate.hours
+
+    return tuple(sorted(rows, key=place))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from luthier.plan.figure import Figure
+from luthier.plan.options import Option, name_machine
 from luthier.stats.proportions import compute_normal_quantile
 
 # Shares of a full run that a pilot may take, the largest first. Under a twentieth, a schedule's
@@ -49,6 +50,30 @@ class PilotArm(NamedTuple):
     def usd(self, share: float = 1.0) -> float:
         """Of one run on `share` of the data."""
         return self.hours(share) * self.usd_per_hour
+
+
+def choose_pilot_arms(options: Sequence[Option]) -> tuple[PilotArm, ...]:
+    """One arm per method, each on the cheapest machine that has room for it.
+
+    Budget and deadline are judged for the proposal as a whole, so rows that one run alone would
+    break are not left out here.
+    """
+    cheapest: dict[str, tuple[float, PilotArm]] = {}
+    for row in options:
+        taken, price = row.estimate, row.machine.usd_per_hour
+        if taken.fits == "no" or taken.usd is None or price is None:
+            continue
+        arm = PilotArm(
+            row.title,
+            name_machine(row.machine),
+            taken.train_hours.value,
+            taken.fixed_hours.value,
+            price.value,
+            None if row.quality is None else row.quality.goodness,
+        )
+        if row.title not in cheapest or taken.usd.value < cheapest[row.title][0]:
+            cheapest[row.title] = taken.usd.value, arm
+    return tuple(arm for _, arm in cheapest.values())
 
 
 class LeftOut(NamedTuple):
