@@ -64,7 +64,7 @@ _FUSED = EngineTraits(
     workspace_mib=8,
 )
 
-_STOCK = _FUSED._replace(logit_bytes=14, fused_norms=False, shares_adapter_inputs=False)
+_STOCK = _FUSED._replace(logit_bytes=12, fused_norms=False, shares_adapter_inputs=False)
 
 ENGINES: Mapping[Engine, EngineTraits] = {
     "luthier": EngineTraits(

@@ -102,7 +102,9 @@ def _gather(
     packing = _packing(recipe, traits)
     adapted = list_adapted(recipe, facts)
     on_head = any(item.linear == head_of(facts) for item in adapted)
-    layer = measure_layer(facts, formats, traits, recipe, _adapter_on(recipe, facts, adapted))
+    layer = measure_layer(
+        facts, formats, traits, recipe, _adapter_on(recipe, facts, adapted, on_cpu)
+    )
     weights = measure_weights(facts, formats.trained if full else formats.compute, packing)
     in_use = measure_weights(facts, formats.compute, packing)
     casts = full and formats.copies_weights and not machine.sharding.startswith("fsdp")
@@ -121,6 +123,7 @@ def _gather(
         adapter=0.0 if full else ADAPTER_BYTES * workload.trainable,
         gradients=gradients,
         first_gradients=formats.trained * facts.vocabulary * facts.width if full else 0.0,
+        last_gradients=formats.trained * _arriving_last(facts) if full else 0.0,
         gathered_gradients=in_use.layers / facts.layers if full else 0.0,
         optimizer=_optimizer(recipe, facts, formats, adapted, on_cpu=on_cpu),
         layer=layer,
@@ -134,6 +137,12 @@ def _gather(
         trains_base=full,
         overhead=CPU_PROCESS_GIB * GIB if on_cpu else traits.workspace_mib * 2**20,
     )
+
+
+def _arriving_last(facts: ModelFacts) -> float:
+    """Weights whose gradient is not there yet when the first layer is worked on."""
+    embedding = 0 if facts.tied_head else facts.embedding_weights
+    return embedding + facts.linear_weights / facts.layers
 
 
 def _packing(recipe: Recipe, traits: EngineTraits) -> Packing | None:
@@ -150,7 +159,7 @@ def _reference(recipe: Recipe, traits: EngineTraits, model_bytes: float) -> floa
 
 
 def _adapter_on(
-    recipe: Recipe, facts: ModelFacts, adapted: tuple[AdaptedLinear, ...]
+    recipe: Recipe, facts: ModelFacts, adapted: tuple[AdaptedLinear, ...], on_cpu: bool
 ) -> AdapterOn | None:
     if recipe.adapter is None:
         return None
@@ -160,7 +169,8 @@ def _adapter_on(
     return AdapterOn(
         inside,
         recipe.lora_r,
-        recipe.lora_dropout > 0,
+        # PyTorch marks what it dropped with a byte on a GPU and with a number on a CPU.
+        (4 if on_cpu else 1) if recipe.lora_dropout > 0 else 0,
         recipe.peft_use_dora,
         quantised_bits(recipe) is not None,
     )

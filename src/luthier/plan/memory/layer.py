@@ -23,6 +23,9 @@ HEAD_NORMS = frozenset({"qwen3", "qwen3_moe", "gemma3", "gemma3_text"})
 # An activation that is put together from several operations keeps each one's result.
 KEPT_BY_ACTIVATION: Mapping[str, int] = {"gpt2": 4}
 
+# Layers whose output attention or the activation keeps, as it is.
+_KEPT_ANYWAY = frozenset({"v_proj", "gate_proj", "up_proj", "dense_h_to_4h", "c_fc"})
+
 
 class LayerBytes(NamedTuple):
     """Bytes of one token in one transformer layer.
@@ -47,14 +50,14 @@ class AdapterOn(NamedTuple):
     Attributes:
         linears: the layers that it stands on, inside one transformer layer.
         rank: of A and B.
-        dropout: whether its input is dropped out.
+        mask_bytes: kept of each dropped number to say so, beside the number; 0 without dropout.
         magnitude: DoRA's.
         packed: whether the base under it is quantised.
     """
 
     linears: tuple[Linear, ...]
     rank: int
-    dropout: bool
+    mask_bytes: int
     magnitude: bool
     packed: bool
 
@@ -83,14 +86,24 @@ def measure_layer(
     inside = (3 if facts.gated else KEPT_BY_ACTIVATION.get(facts.family, 1)) * b * f
     copies = chosen if inputs["feed-forward in"] else 1
     half = norms / 2 * norm * h + inside
+    half += b * h * chosen if chosen > 1 else 0  # what each expert says, to be weighed
     half += inputs["feed-forward in"] * copies + inputs["feed-forward out"] * chosen
     # Where the block's parts are multiplied, the gradients of the product and of both parts are
     # there at once, and what the last linear layer had kept is gone.
-    gradients = (3 if facts.gated else 2) * b * f - inputs["feed-forward out"] * chosen
+    share = _share_at_once(facts, traits, chosen)
+    gradients = share * ((3 if facts.gated else 2) * b * f - inputs["feed-forward out"] * chosen)
     gradients += formats.hidden * h * (2 if traits.keeps_layer_output else 1)
+    if adapter is not None and adapter.mask_bytes and inputs["feed-forward out"]:
+        gradients += 4 * f  # dropped inputs are float32, and so are their gradients
     attending = formats.hidden * h + b * (2 * a + 2 * k + repeated) + 4 * a
     attending += 2 * _scores(facts, recipe, b) - half
     return LayerBytes(first + half, own_input, max(gradients, attending), half)
+
+
+def _share_at_once(facts: ModelFacts, traits: EngineTraits, chosen: int) -> float:
+    """Of a mixture's tokens, those whose experts work at the same time: all, or one expert's."""
+    experts = max(item.copies for item in facts.linears)
+    return 1 / experts if traits.packs_experts and chosen > 1 else 1.0
 
 
 def _norm_bytes(formats: Formats, traits: EngineTraits, *, trained: bool) -> float:
@@ -144,9 +157,7 @@ def _input_bytes(
     return found
 
 
-def _full_input(
-    stream: Stream, linears: list[Linear], formats: Formats, width: int
-) -> float:
+def _full_input(stream: Stream, linears: list[Linear], formats: Formats, width: int) -> float:
     """A trained layer keeps its input; under autocast each one its own copy."""
     if stream == "attention out":
         return 0  # attention keeps its result already
@@ -165,16 +176,23 @@ def _adapted_input(
 ) -> float:
     b = formats.compute
     inner = 0 if traits.labelled_only else sum(b * adapter.rank for _ in linears)
-    outputs = sum(linear.outputs for linear in linears)
     if adapter.magnitude:
-        # PEFT keeps W x, B A x and their scaled sum; ours the product alone.
-        inner += b * outputs * (1 if traits.labelled_only and not adapter.dropout else 3)
-    if adapter.dropout:
-        # Each layer draws its own: the dropped input, and a byte for what was dropped.
-        inner += len(linears) * width * (b + 1)
+        inner += b * _magnitude_outputs(linears, traits, adapter)
+    if adapter.mask_bytes:
+        # Each layer draws its own: the dropped input, and what was dropped.
+        inner += len(linears) * width * (b + adapter.mask_bytes)
         # Fused products keep the input beside them where the base is not packed.
         beside = traits.fused_norms and not adapter.packed and stream == "attention in"
         return inner + (b * width if beside else 0)
     if traits.shares_adapter_inputs:
         return inner + (0 if stream == "attention out" else b * width)
     return inner + len(linears) * b * width
+
+
+def _magnitude_outputs(linears: list[Linear], traits: EngineTraits, adapter: AdapterOn) -> int:
+    """Numbers that DoRA keeps of what its layers say, for the gradient of the magnitude."""
+    if not traits.labelled_only or adapter.mask_bytes:
+        # PEFT keeps W x, B A x and their scaled sum; so does our way with dropout.
+        return 3 * sum(linear.outputs for linear in linears)
+    # Ours keeps the product alone, which is often what the next operation keeps as well.
+    return sum(item.outputs for item in linears if item.bias or item.name not in _KEPT_ANYWAY)

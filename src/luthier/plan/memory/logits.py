@@ -32,8 +32,8 @@ def measure_logits(
         return tokens * (last_norm + traits.logit_bytes * facts.vocabulary)
     seen = labels if traits.labelled_only else tokens
     chunk = min(seen, max(16, CHUNK_LOGITS // facts.vocabulary)) * facts.vocabulary
-    # A chunk's logits as they come, in float32, and as a gradient; the gradient of what went in.
-    held = chunk * (4 if b == 4 else 4 + 2 * b) + seen * b * h
+    # A chunk's logits in float32 and as they came, or as their gradient; that of what went in.
+    held = chunk * (4 if b == 4 else 4 + b) + seen * b * h
     held += (seen if traits.labelled_only else tokens) * last_norm
     if head_trained:
         # Summed in float32; below float32 each chunk's share is a product of its own.

@@ -45,6 +45,7 @@ class Ingredients(NamedTuple):
         gradients: of all that is trained, once the backward pass is over.
         first_gradients: those of them that are there when the backward pass has reached the last
             layer: the head's.
+        last_gradients: those that are not there yet when it has reached the first one.
         gathered_gradients: of one layer, whole, where gradients are sharded.
         optimizer: its state and temporaries.
         layer: what one layer keeps, a token.
@@ -67,6 +68,7 @@ class Ingredients(NamedTuple):
     adapter: float
     gradients: float
     first_gradients: float
+    last_gradients: float
     gathered_gradients: float
     optimizer: OptimizerBytes
     layer: LayerBytes
@@ -140,11 +142,11 @@ def _last_layer_back(run: Ingredients, shares: Shares) -> Held:
 
 
 def _first_layer_back(run: Ingredients, shares: Shares) -> Held:
-    """The last layer that the backward pass reaches: all gradients are there."""
+    """The last layer that the backward pass reaches: nearly all gradients are there."""
     gradients = _all_gradients(run, shares) + run.gathered_gradients * (shares.gathered_layers > 0)
-    held = _resident(
-        run, shares, "the first layer's backward pass", gradients, run.copied_layer
-    )
+    if not run.accumulates:
+        gradients -= run.last_gradients / shares.gradients
+    held = _resident(run, shares, "the first layer's backward pass", gradients, run.copied_layer)
     kept = run.layer.kept * run.tokens if not run.checkpoints else run.input_bytes * run.tokens
     if shares.keeps_inputs and not run.trains_base:
         # The hook that frees a frozen unit waits for the gradient of its input, and holds both
