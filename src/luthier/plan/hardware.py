@@ -7,8 +7,9 @@ from typing import Literal, NamedTuple
 from luthier.plan.figure import Figure
 
 DeviceKind = Literal["nvidia", "amd", "unified", "cpu"]
-# How several devices share a model: copies, ZeRO's stages, FSDP's full shard.
-Sharding = Literal["none", "ddp", "zero2", "zero3", "zero3-offload", "fsdp"]
+# How several devices share a model: copies, ZeRO's stages, FSDP's full shard (with what is trained
+# in float32, as accelerate has it, or in bfloat16 alone).
+Sharding = Literal["none", "ddp", "zero2", "zero3", "zero3-offload", "fsdp", "fsdp-bf16"]
 
 
 class Device(NamedTuple):
