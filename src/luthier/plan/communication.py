@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Device, Machine
+from luthier.plan.hardware import Device, Machine, Sharding
 from luthier.plan.utilisation import BYTES, Precision
 from luthier.plan.workload import Workload
 from luthier.recipe.resolve import quantised_bits
+from luthier.recipe.schema import Recipe
 
 # Bytes per second from one device to the others (one direction), in 10⁹: NVLink's generations,
 # AMD's Infinity Fabric, a DGX Spark's 200 Gbit/s network, else PCIe 4 × 16.
@@ -31,9 +32,14 @@ PCIE_GB_S = 32
 # What collective operations reach of it, and the share that does not hide behind products.
 LINK_SHARE = 0.7
 EXPOSED_SHARE = 0.3
-# Kernels that send take multiprocessors from those that compute.
-SHARDED_SLOWDOWN = 0.03
+# Kernels that send take multiprocessors from those that compute; and each layer's weights are
+# waited for and laid out anew in each pass. Both from fms-acceleration's rows, 2 and 4 A100s
+# against one with the same micro-batch.
+SHARDED_SLOWDOWN = 0.015
+GATHER_SECONDS_PER_LAYER = 1e-3
 OFFLOAD_PCIE_GB_S = 25
+# Weights lie spread over the devices and are gathered for each pass.
+GATHERED: frozenset[Sharding] = frozenset({"zero3", "zero3-offload", "fsdp", "fsdp-bf16"})
 # AdamW on a server's processor, a weight a second and device's share (DeepSpeed's CPUAdam).
 CPU_ADAM_WEIGHTS_PER_SECOND = 0.8e9
 
@@ -67,20 +73,26 @@ def estimate_communication(
     count, sharding = machine.count, machine.sharding
     recipe = workload.recipe
     number = BYTES[precision]
-    moved = 0.0
+    moved = gathering = 0.0
     share = (count - 1) / count
     if sharding in ("ddp", "zero2"):
         moved = 2 * share * workload.trainable * number
-    elif sharding in ("zero3", "zero3-offload", "fsdp"):
-        passes = 3 if recipe.gradient_checkpointing else 2
-        gathered = passes * recipe.gradient_accumulation_steps * _weight_bytes(workload, number)
-        moved = share * (gathered + workload.trainable * number)
+    elif sharding in GATHERED:
+        passes = _count_passes(recipe)
+        moved = share * (passes * _weight_bytes(workload, number) + workload.trainable * number)
+        if count > 1:
+            gathering = passes * workload.facts.layers * GATHER_SECONDS_PER_LAYER
     rate = link_gb_s(machine.device) * 1e9 * LINK_SHARE
-    seconds = moved / rate * EXPOSED_SHARE
+    seconds = moved / rate * EXPOSED_SHARE + gathering
     if sharding == "zero3-offload":
         seconds += _offload_seconds(workload, machine, number)
-    slowdown = SHARDED_SLOWDOWN if sharding in ("zero3", "fsdp") and count > 1 else 0.0
+    slowdown = SHARDED_SLOWDOWN if sharding in GATHERED and count > 1 else 0.0
     return Communication(Figure(seconds, "assumed", "nominal links, 70% reached"), slowdown)
+
+
+def _count_passes(recipe: Recipe) -> int:
+    """Passes over the layers in one optimizer step: forward, backward, forward again."""
+    return (3 if recipe.gradient_checkpointing else 2) * recipe.gradient_accumulation_steps
 
 
 def _weight_bytes(workload: Workload, number: int) -> float:
@@ -94,7 +106,7 @@ def _weight_bytes(workload: Workload, number: int) -> float:
 def _offload_seconds(workload: Workload, machine: Machine, number: int) -> float:
     """Weights come over PCIe for each pass, gradients go back, the processor moves the weights."""
     recipe, rate = workload.recipe, OFFLOAD_PCIE_GB_S * 1e9
-    passes = (3 if recipe.gradient_checkpointing else 2) * recipe.gradient_accumulation_steps
+    passes = _count_passes(recipe)
     weights = _weight_bytes(workload, number) / machine.count * passes
     trained = workload.trainable / machine.count
     # The processor is shared by all devices.

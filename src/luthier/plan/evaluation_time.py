@@ -88,7 +88,8 @@ def _pass_seconds(workload: Workload, precision: Precision, speeds: Speeds, toke
     seconds = (
         forward.product_flops / speeds.product_flops
         + forward.attention_flops / speeds.attention_flops
-        + (forward.layer_bytes + weights) / speeds.bytes
+        + forward.layer_bytes / speeds.layer_bytes
+        + weights / speeds.bytes
     )
     starting = forward.kernels * speeds.kernel_seconds
     return seconds + starting if speeds.waits_for_kernels else max(seconds, starting)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from luthier.plan.engines import ENGINES
 from luthier.plan.model_facts import Linear, ModelFacts
-from luthier.plan.utilisation import Precision
+from luthier.plan.utilisation import BYTES, Precision
 from luthier.plan.workload import Engine
 
 
@@ -47,8 +48,17 @@ _FUSED_ADAPTER = (1, 2)
 BACKWARD = 2
 
 
-def layer_numbers(facts: ModelFacts, engine: Engine, precision: Precision) -> float:
-    """Numbers moved per token and layer, forward, without adapters."""
+def layer_bytes(
+    facts: ModelFacts, engine: Engine, precision: Precision, *, quantised: bool
+) -> float:
+    """Bytes moved per token and layer, forward, without adapters."""
+    # Norms that were made float32 for a quantised base give float32 hidden states.
+    wide = quantised and ENGINES[engine].hidden_in_float32
+    number = BYTES["float32" if wide else precision]
+    return _layer_numbers(facts, engine, precision) * number
+
+
+def _layer_numbers(facts: ModelFacts, engine: Engine, precision: Precision) -> float:
     kernels = _KERNELS[engine]
     norm = kernels.norm if facts.gated else _LAYER_NORM
     if precision == "float32":

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from luthier.plan.communication import estimate_communication
+from luthier.plan.communication import GATHERED, estimate_communication
 from luthier.plan.figure import Figure, weakest
 from luthier.plan.hardware import Machine
 from luthier.plan.step_work import count_step_work
-from luthier.plan.utilisation import choose_precision, find_speeds
+from luthier.plan.utilisation import BYTES, cache_speed_up, choose_precision, find_speeds
 from luthier.plan.workload import Workload
 
 # What shards a step's optimizer over the devices.
-_SHARDED_OPTIMIZER = frozenset({"zero2", "zero3", "zero3-offload", "fsdp"})
+_SHARDED_OPTIMIZER = GATHERED | {"zero2"}
 
 
 class StepTime(NamedTuple):
@@ -35,10 +35,12 @@ def estimate_step(workload: Workload, machine: Machine) -> StepTime:
     speeds = find_speeds(device, workload.facts.width, recipe)
     shards = machine.count if machine.sharding in _SHARDED_OPTIMIZER else 1
     work = count_step_work(workload, precision, shards)
+    tensor = workload.mean_tokens.value * workload.facts.ffn_width * BYTES[precision]
+    layer_bytes = speeds.layer_bytes * cache_speed_up(device, tensor)
     parts = {
         "products": work.product_flops / speeds.product_flops,
         "attention": work.attention_flops / speeds.attention_flops,
-        "layers": work.layer_bytes / speeds.bytes,
+        "layers": work.layer_bytes / layer_bytes,
         "weights": work.weight_bytes / speeds.bytes,
         "optimizer": work.optimizer_bytes / speeds.bytes,
         "projection": work.float32_flops / speeds.float32_flops + work.svd_flops / speeds.svd_flops,

@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from luthier.plan.optimizer_work import count_optimizer_work
-from luthier.plan.passes import BACKWARD, adapter_numbers, layer_numbers, logits_bytes
+from luthier.plan.passes import BACKWARD, adapter_numbers, layer_bytes, logits_bytes
 from luthier.plan.trainable import list_adapted
 from luthier.plan.utilisation import BYTES, Precision
 from luthier.plan.workload import Workload
@@ -92,14 +92,15 @@ def count_forward(workload: Workload, precision: Precision, tokens: float) -> Fo
     context = _context_tokens(workload)
     inside = facts.active_parameters - facts.vocabulary * facts.width
     attention_width = facts.heads * facts.head_width
-    numbers = layer_numbers(facts, workload.engine, precision)
+    quantised = quantised_bits(workload.recipe) is not None
+    moved = layer_bytes(facts, workload.engine, precision, quantised=quantised)
     kernels = GATED_KERNELS if facts.gated else PLAIN_KERNELS
     experts = max(linear.copies for linear in facts.linears)
     kernels += EXPERT_KERNELS * experts if experts > 1 else 0
     return ForwardWork(
         2.0 * inside * tokens,
         2.0 * facts.layers * tokens * context * attention_width,
-        facts.layers * tokens * numbers * BYTES[precision],
+        facts.layers * tokens * moved,
         facts.layers * kernels,
     )
 

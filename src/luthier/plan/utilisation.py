@@ -26,7 +26,7 @@ BYTES: Mapping[Precision, int] = {"float32": 4, "bfloat16": 2}
 # and Blackwell are held back by their power limit, A10 and L4 by 150 W and 72 W, MI300X by its
 # libraries; cards whose published peak is already that with float32 sums come closest to it.
 _PRODUCT_SHARES: Mapping[str, float] = {
-    "A100": 0.86,
+    "A100": 0.84,
     "A10G": 0.80,
     "A10": 0.55,
     "B200": 0.70,
@@ -50,9 +50,27 @@ _USUAL_PRODUCT_SHARE: Mapping[str, float] = {
 # Products of width h reach h / (h + this) of that: the edges of tiles and the last wave.
 HALF_WIDTH = 250
 # FlashAttention-2 against the products' peak (Dao 2023, figure 4: 0.5 to 0.7 on an A100).
-ATTENTION_SHARE = 0.50
-# What streaming kernels get of the nominal bandwidth.
-BANDWIDTH_SHARE = 0.85
+ATTENTION_SHARE = 0.55
+# What streaming kernels get of the nominal bandwidth, and what a layer's many short ones do
+# (fitted together with the A100's share of products).
+BANDWIDTH_SHARE, LAYER_BANDWIDTH_SHARE = 0.85, 0.62
+# Megabytes of the last cache before memory, where makers state it, and how much faster what stays
+# in it moves. A small micro-batch's activations do.
+_CACHE_MB: Mapping[str, float] = {
+    "A100": 40,
+    "B200": 126,
+    "GB10": 24,
+    "H100": 50,
+    "H200": 50,
+    "L4": 48,
+    "L40": 96,
+    "L40S": 96,
+    "MI300X": 256,
+    "RTX 4090": 72,
+    "RTX 5090": 96,
+}
+USUAL_CACHE_MB = 6
+CACHE_SPEED_UP = 2.0
 # From Python through PyTorch to the device, for one kernel; a processor computes in between.
 SECONDS_PER_KERNEL: Mapping[str, float] = {"cpu": 4e-6}
 USUAL_SECONDS_PER_KERNEL = 6e-6
@@ -72,6 +90,7 @@ class Speeds(NamedTuple):
         float32_flops: of float32 products.
         svd_flops: of exact singular value decompositions.
         bytes: that streaming kernels move.
+        layer_bytes: that the element-wise kernels of a layer move.
         kernel_seconds: to start one kernel.
         waits_for_kernels: whether starting a kernel and computing it take turns.
         basis: of the product share.
@@ -82,6 +101,7 @@ class Speeds(NamedTuple):
     float32_flops: float
     svd_flops: float
     bytes: float
+    layer_bytes: float
     kernel_seconds: float
     waits_for_kernels: bool
     basis: Figure
@@ -97,16 +117,32 @@ def choose_precision(recipe: Recipe, device: Device) -> Precision:
 
 def product_share(device: Device) -> Figure:
     """Share of the nominal peak that wide products reach on `device`."""
-    for name, share in _PRODUCT_SHARES.items():
-        if device.name == name or device.name.startswith(f"{name}-"):
-            measured = name == "A100"
-            return Figure(
-                share,
-                "measured" if measured else "assumed",
-                "fms-acceleration's rows" if measured else f"usual for {name}",
-            )
+    name = _find_name(device, _PRODUCT_SHARES)
+    if name == "A100":
+        return Figure(_PRODUCT_SHARES[name], "measured", "fms-acceleration's rows")
+    if name is not None:
+        return Figure(_PRODUCT_SHARES[name], "assumed", f"usual for {name}")
     usual = _USUAL_PRODUCT_SHARE[device.kind]
     return Figure(usual, "assumed", f"usual for a device of kind {device.kind}")
+
+
+def cache_speed_up(device: Device, tensor_bytes: float) -> float:
+    """How much faster than from memory kernels move tensors of this size: 1 to CACHE_SPEED_UP."""
+    if device.kind == "cpu":
+        # Its bandwidth is stated for all levels together.
+        return 1.0
+    name = _find_name(device, _CACHE_MB)
+    cache = _CACHE_MB[name] if name is not None else USUAL_CACHE_MB
+    # One tensor is read while the next is written.
+    kept = min(1.0, cache * 1e6 / max(1.0, 2 * tensor_bytes))
+    return 1 / (1 - kept + kept / CACHE_SPEED_UP)
+
+
+def _find_name(device: Device, table: Mapping[str, float]) -> str | None:
+    """The entry of the device: its own name, or the first part of it (`H100` of `H100-SXM`)."""
+    return next(
+        (name for name in (device.name, device.name.partition("-")[0]) if name in table), None
+    )
 
 
 def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
@@ -124,6 +160,7 @@ def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
         float32_flops=plain * share.value,
         svd_flops=plain * (CPU_SVD_SHARE if cpu else SVD_SHARE),
         bytes=device.bandwidth_gb_s.value * 1e9 * BANDWIDTH_SHARE,
+        layer_bytes=device.bandwidth_gb_s.value * 1e9 * LAYER_BANDWIDTH_SHARE,
         kernel_seconds=SECONDS_PER_KERNEL.get(device.kind, USUAL_SECONDS_PER_KERNEL),
         waits_for_kernels=cpu,
         basis=share,
