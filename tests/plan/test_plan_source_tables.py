@@ -10,11 +10,17 @@ import re
 
 import pytest
 from source_elle import walk_elle
-from source_spark import EXPERIMENTS, SPARK, walk_spark
+from source_spark import EXPERIMENTS, SPARK, hours, walk_spark
 from stated import MISSION, NUMBER, ROOT, Row, find, read_document, read_table
 
+from luthier.plan.devices import build_machine, find_device
+from luthier.plan.figure import Figure
 from luthier.plan.inputs import PlanInputs, inputs_of_arm
+from luthier.plan.model_config import read_facts
 from luthier.plan.points import TIME_CATEGORIES
+from luthier.plan.time import estimate_time
+from luthier.plan.tokens import count_tokens
+from luthier.plan.workload_build import build_workload
 from luthier.recipe import load_study
 from luthier.recipe.study import LoadedStudy
 
@@ -164,3 +170,21 @@ def test_the_planner_s_time_categories_have_the_document_s_borders():
             assert category.below_hours == borders[1]
         else:
             assert category.at_least_hours == borders[0]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda item: item.study)
+def test_the_planner_s_training_hours_are_those_of_the_walk(experiment):
+    loaded = load_spark(experiment.study)
+    facts = read_facts("Qwen/Qwen2.5-7B")
+    for arm in loaded.arms:
+        if arm.name == "sft":
+            continue  # the instruction study's
+        inputs = inputs_of_arm(PlanInputs(), loaded.study, arm.name)
+        counts = count_tokens(arm.recipe, inputs.samples, inputs.average_tokens)
+        machine = build_machine(find_device("GB10"), 1, "none", None)
+        rate = Figure(inputs.tokens_per_second or 0.0, "given")
+        time = estimate_time(build_workload(arm.recipe, facts, counts), machine, None, rate)
+        method = "full" if arm.name == "full" else "lora"
+        # The planner trains whole optimizer steps: the last one of an epoch may be smaller.
+        expected = hours(experiment.study, method, experiment.epochs[method])
+        assert time.train_hours.value == pytest.approx(expected, rel=1e-3)
