@@ -17,6 +17,7 @@ from luthier.report.answer import answer_question, describe_limits
 from luthier.report.comparisons import MetricComparison, compare_headlines
 from luthier.report.facts import list_differing_settings, list_environment
 from luthier.report.palette import VARIABLES, choose_colour
+from luthier.report.predictions import format_off, read_predictions
 from luthier.report.results import StudyResults, read_study
 from luthier.report.sections import build_loss_figure, build_task_sections
 from luthier.report.tables import show_mean
@@ -48,6 +49,7 @@ def render_report(results: StudyResults) -> str:
             sections=build_task_sections(results, comparisons, colours),
             losses=build_loss_figure(results, colours),
             costs=[costs.summarise_cost(arm) for arm in results.arms],
+            predictions=read_predictions(results),
             settings=list_differing_settings(results),
             environment=list_environment(results),
             colours={name: VARIABLES[choose_colour(index)] for name, index in colours.items()},
@@ -70,6 +72,7 @@ def _build_environment() -> Environment:
         bytes=costs.format_bytes,
         loss=costs.format_loss,
         share=costs.format_share,
+        off=format_off,
         p_value=headlines.format_p,
         breakable=_make_breakable,
     )

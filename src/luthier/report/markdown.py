@@ -14,6 +14,7 @@ from luthier.report.costs import (
     summarise_cost,
 )
 from luthier.report.headlines import format_difference, format_p
+from luthier.report.predictions import Predictions, format_off, read_predictions
 from luthier.report.results import StudyResults
 from luthier.report.tables import show_mean
 
@@ -25,6 +26,8 @@ def render_markdown(results: StudyResults) -> str:
     parts += ["\n".join(_comparison_table(comparison)) for comparison in comparisons]
     if any(run.training for run in results.runs):
         parts.append("\n".join(_cost_table([summarise_cost(arm) for arm in results.arms])))
+        predictions = read_predictions(results)
+        parts += ["\n".join(_prediction_table(predictions)), *predictions.notes]
     parts += [f"- {limit}" for limit in describe_limits(results, comparisons)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -59,6 +62,16 @@ def _cost_table(costs: Sequence[Cost]) -> Iterator[str]:
                 format_count(cost.trainable_parameters),
             ]
         )
+
+
+def _prediction_table(predictions: Predictions) -> Iterator[str]:
+    if not predictions.arms:
+        return
+    yield from _table_head(["planned and measured", "what", "planned", "measured", "off by"])
+    for arm in predictions.arms:
+        for item in arm.comparisons:
+            off = format_off(item.off)
+            yield _line([arm.arm, item.what, item.planned, item.measured, off])
 
 
 def _table_head(names: Sequence[str]) -> Iterator[str]:

@@ -22,6 +22,7 @@ from luthier.report.costs import (
 )
 from luthier.report.headlines import Headline, format_difference, format_p, format_spread
 from luthier.report.headlines import format_value as format_metric
+from luthier.report.predictions import Predictions, format_off, read_predictions
 from luthier.report.results import RunResults, StudyResults
 
 CSV_HEADER = ("study", "arm", "seed", "task", "metric", "value", "n")
@@ -62,6 +63,9 @@ def render_terminal_table(results: StudyResults) -> RenderableType:
         parts.extend([_render_comparison(comparison, results), Text()])
     if any(run.training for run in results.runs):
         parts.extend([_render_cost(results), Text()])
+        predictions = read_predictions(results)
+        if predictions.arms:
+            parts.extend([_render_predictions(predictions), Text()])
     for run in results.unfinished:
         message = f": {run.failure.error}: {run.failure.message}" if run.failure else ""
         style = "red" if run.failure else "yellow"
@@ -140,3 +144,23 @@ def _render_cost(results: StudyResults) -> Table:
             format_count(cost.trainable_parameters),
         )
     return table
+
+
+def _render_predictions(predictions: Predictions) -> RenderableType:
+    table = Table(
+        title="Predicted and measured, one training run",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.header_style = "dim"
+    table.add_column("arm", overflow="fold", max_width=24)
+    table.add_column("what", no_wrap=True)
+    for name in ("planned", "measured", "off by"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for arm in predictions.arms:
+        for place, item in enumerate(arm.comparisons):
+            name = Text(arm.arm if place == 0 else "")
+            table.add_row(name, item.what, item.planned, item.measured, format_off(item.off))
+    return Group(table, *(Text(note, style="dim") for note in predictions.notes))
