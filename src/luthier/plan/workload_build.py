@@ -14,9 +14,12 @@ from luthier.plan.trainable import count_trainable
 from luthier.plan.workload import Engine, Workload
 from luthier.recipe.schema import Recipe
 
-# First fit over eight open rows leaves about this share of an average example empty at a row's
-# end; simulated with our own packing for lengths from 20 to 400 in rows of 512 to 4096 tokens.
-EMPTY_SHARE_OF_AN_EXAMPLE = 0.12
+# Rows that are filled first fit, with eight of them open (data/batches.py), leave about this
+# share of an average example empty; taken where no lengths are known to fill rows with.
+EMPTY_SHARE_OF_AN_EXAMPLE = 0.2
+OPEN_ROWS = 8
+# Examples that rows are filled with to see how full they get.
+MOST_FILLED = 3_000
 # Micro-batches that are drawn to find the largest one: more hardly change it.
 MOST_DRAWN = 4_000
 
@@ -104,14 +107,36 @@ def _fill_rows(recipe: Recipe, counts: TokenCount) -> _MicroBatch:
     """Rows filled with examples up to `micro_batch_size` × `sequence_len` tokens."""
     budget = recipe.micro_batch_size * recipe.sequence_len
     mean = counts.tokens_per_example
-    # One example a row where two do not fit.
-    empty = EMPTY_SHARE_OF_AN_EXAMPLE * mean.value
-    filled = max(mean.value, budget - empty) if mean.value * 2 <= budget else mean.value
-    per_epoch = math.ceil(counts.examples.value * mean.value / filled)
-    few = per_epoch <= 1
-    filled = counts.examples.value * mean.value / per_epoch if few else filled
+    tokens = counts.examples.value * mean.value
+    if counts.lengths:
+        filled = _fill_like_training(counts, budget)
+    else:
+        # One example a row where two do not fit.
+        filled = budget - EMPTY_SHARE_OF_AN_EXAMPLE * mean.value
+        filled = max(mean.value, filled) if mean.value * 2 <= budget else mean.value
+    per_epoch = max(1, math.ceil(tokens / filled))
+    basis = weakest(mean, Figure(0, "computed"))
     return _MicroBatch(
-        Figure(filled, weakest(mean, Figure(0, "computed")), "rows filled with examples"),
-        Figure(min(budget, filled) if few else budget, "computed", "a full row"),
+        Figure(tokens / per_epoch, basis, "rows filled with examples"),
+        Figure(min(budget, tokens), "computed", "a full row"),
         per_epoch,
     )
+
+
+def _fill_like_training(counts: TokenCount, budget: int) -> float:
+    """Mean tokens of a row, each example put into the first open row that has room."""
+    draw = np.random.default_rng(0)
+    number = min(round(counts.examples.value), MOST_FILLED)
+    lengths = draw.choice(np.array(counts.lengths), number)
+    open_rows: list[int] = []
+    rows = 0
+    for length in lengths.tolist():
+        place = next((i for i, used in enumerate(open_rows) if used + length <= budget), None)
+        if place is not None:
+            open_rows[place] += length
+            continue
+        open_rows.append(length)
+        if len(open_rows) > OPEN_ROWS:
+            open_rows.remove(max(open_rows[:OPEN_ROWS]))
+            rows += 1
+    return float(lengths.sum()) / (rows + len(open_rows))
