@@ -34,6 +34,10 @@ _PEFT_KEYS: Mapping[str, Mapping[str, Any]] = {
     "lora:rank64-rslora": {"lora_r": 64, "peft_use_rslora": True},
     "lora:rank32-dora": {"lora_r": 32, "peft_use_dora": True},
     "lora:rank10-target-mlp": {"lora_r": 10, "lora_target_modules": _MLP},
+    # LoRA by another name as far as memory goes: A is frozen, starts otherwise, or is in blocks.
+    "lora:rank32-lorafa": {"lora_r": 32},
+    "lora:rank32-mica": {"lora_r": 32},
+    "lora:rank14-target-mlp-bdlora": {"lora_r": 14, "lora_target_modules": _MLP},
 }
 
 

@@ -5,7 +5,7 @@ measurements were made with: Hugging Face's Trainer as it comes, the same with k
 norms, rotations and the cross-entropy in place, and the same with a head that never forms all
 logits. The numbers of bytes count the tensors that those loops hold, one by one:
 
-    transformers      2 bfloat16 logits + 4 in float32 + 4 shifted copy + 4 log-softmax
+    transformers      4 log-softmax + 4 gradient of the picked values + 4 gradient of the logits
     accelerated-peft  the same; hidden states of a quantised base stay in bfloat16
     fused-loss        4 in float32 + 4 shifted copy, which becomes its own gradient
     liger             none: the head and the loss run in chunks, as in `luthier`

@@ -28,17 +28,21 @@ def estimate_device_gib(allocated: Figure, machine: Machine) -> Figure:
     """What nvidia-smi or its like shows on each device, in GiB."""
     if machine.device.kind == "cpu":
         return Figure(allocated.value, allocated.basis, "the process itself")
-    several = machine.count > 1
-    share = RESERVED_SHARE_SEVERAL if several else RESERVED_SHARE_ONE
-    context = CONTEXT_SEVERAL_GIB if several else CONTEXT_GIB
+    context = CONTEXT_SEVERAL_GIB if machine.count > 1 else CONTEXT_GIB
     context += PROCESS_GIB if machine.device.kind == "unified" else 0.0
     capacity = machine.device.capacity_gib.value
+    share = reserved_share(machine)
     shown = allocated.value * (1 + share) + context
     # What is reserved cannot be more than there is; a run that needs less than that may fill it.
     most = max(capacity, allocated.value + context)
     return Figure(
         min(shown, most), "assumed", f"allocated × {1 + share:g} + {context:g} GiB of context"
     )
+
+
+def reserved_share(machine: Machine) -> float:
+    """What the allocator typically holds beyond what is allocated, as a share of it."""
+    return RESERVED_SHARE_SEVERAL if machine.count > 1 else RESERVED_SHARE_ONE
 
 
 def judge_fit(allocated_gib: float, capacity_gib: float) -> Literal["yes", "tight", "no"]:

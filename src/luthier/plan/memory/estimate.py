@@ -54,13 +54,18 @@ class Memory(NamedTuple):
     moment: str
 
 
-def estimate_memory(workload: Workload, machine: Machine) -> Memory:
+def estimate_memory(
+    workload: Workload, machine: Machine, traits: EngineTraits | None = None
+) -> Memory:
     """Peak memory on each device.
+
+    Args:
+        traits: of another version of the workload's engine than the table has.
 
     Raises:
         PlanError: an adapter on a layer that the model does not have.
     """
-    traits = ENGINES[workload.engine]
+    traits = traits or ENGINES[workload.engine]
     formats = choose_formats(workload.recipe, machine.device, traits, machine.sharding)
     shares = choose_shares(machine)
     run = _gather(workload, machine, traits, formats)

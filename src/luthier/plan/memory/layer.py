@@ -23,6 +23,8 @@ HEAD_NORMS = frozenset({"qwen3", "qwen3_moe", "gemma3", "gemma3_text"})
 # An activation that is put together from several operations keeps each one's result.
 KEPT_BY_ACTIVATION: Mapping[str, int] = {"gpt2": 4}
 
+# Queries, keys and values in one product, of which queries and keys are rotated into new tensors.
+_ONE_PRODUCT = frozenset({"qkv_proj", "query_key_value"})
 # Layers whose output attention or the activation keeps, as it is.
 _KEPT_ANYWAY = frozenset({"v_proj", "gate_proj", "up_proj", "dense_h_to_4h", "c_fc"})
 
@@ -80,6 +82,8 @@ def measure_layer(
     own_input = formats.hidden * h if traits.fused_norms or formats.hidden == 4 else 0
     repeated = 2 * (a - k) if _repeats_keys(facts, traits, recipe) else 0
     attention = b * (2 * a + 2 * k + repeated) + 4 * facts.heads + _scores(facts, recipe, b)
+    if any(item.name in _ONE_PRODUCT for item in facts.linears):
+        attention += b * (a + k)  # values are a part of it, and keep the whole alive
     attention += _head_norms(facts, formats, a + k, trained=full)
     inputs = _input_bytes(facts, formats, traits, adapter)
     first = norms / 2 * norm * h + attention + inputs["attention in"] + inputs["attention out"]

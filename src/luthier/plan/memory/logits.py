@@ -9,6 +9,10 @@ from luthier.plan.model_facts import ModelFacts
 # Numbers in the logits of one chunk of our head (objectives/cross_entropy.py).
 CHUNK_LOGITS = 2**22
 
+# Families whose logits are squeezed through tanh: they cannot be formed in chunks, and besides
+# tanh's result hold log-softmax and two gradients in float32.
+CAPPED = frozenset({"gemma2"})
+
 
 def measure_logits(
     facts: ModelFacts,
@@ -31,6 +35,8 @@ def measure_logits(
     if traits.logit_bytes:
         return tokens * (last_norm + traits.logit_bytes * facts.vocabulary)
     seen = labels if traits.labelled_only else tokens
+    if facts.family in CAPPED:
+        return tokens * last_norm + seen * (12 + b) * facts.vocabulary
     chunk = min(seen, max(16, CHUNK_LOGITS // facts.vocabulary)) * facts.vocabulary
     # A chunk's logits in float32 and as they came, or as their gradient; that of what went in.
     held = chunk * (4 if b == 4 else 4 + b) + seen * b * h
