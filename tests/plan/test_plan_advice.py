@@ -199,6 +199,17 @@ def test_the_rules_of_recipes_hold_for_every_change() -> None:
     assert "optimizer: adamw_torch_fused" in change.text
 
 
+def test_what_is_offered_can_be_set_as_it_stands() -> None:
+    # A projection's own keys mean nothing with an adapter: the rules refuse them, so they are
+    # unset in the same breath.
+    galore = {"optimizer": "galore_adamw", "galore_rank": 4, "galore_update_proj_gap": 50}
+    change = next(c for c in changes_for(40, galore) if "adapter" in c.key)
+    overrides = [f"{key}={value}" for key, value in change.settings]
+    changed = parse_recipe({**BASE, **galore}, overrides).recipe
+    assert changed.adapter is not None
+    assert changed.galore_rank is None
+
+
 @pytest.mark.parametrize("capacity", [14, 40, 46, 64, 90])
 def test_every_change_really_has_the_memory_that_it_states(capacity: float) -> None:
     for change in changes_for(capacity):

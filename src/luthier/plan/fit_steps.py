@@ -213,14 +213,27 @@ def _change(setting: Setting, changes: Mapping[str, Any], cost: str) -> Iterator
 
 
 def _differing(before: Recipe, after: Recipe) -> tuple[tuple[str, str], ...]:
-    """Keys and new values; of a value that follows another key only that key."""
+    """Keys and new values, as `--set` takes them; `null` unsets a key that means nothing now."""
     pairs: list[tuple[str, str]] = []
-    for key in (*after.model_fields_set, *before.model_fields_set):
+    for key in Recipe.model_fields:
         value = getattr(after, key)
-        if value != getattr(before, key) and key not in dict(pairs):
-            pairs.append((key, str(value).lower() if isinstance(value, bool) else str(value)))
-    order = list(Recipe.model_fields)
-    return tuple(sorted(pairs, key=lambda pair: order.index(pair[0])))
+        if value == getattr(before, key):
+            continue
+        gone = value is None or (
+            key in before.model_fields_set and key not in after.model_fields_set
+        )
+        pairs.append((key, "null" if gone else _as_yaml(value)))
+    return tuple(pair for pair in pairs if not _follows(pair[0], after))
+
+
+def _follows(key: str, recipe: Recipe) -> bool:
+    """Whether a key has the value of its leader, which says enough."""
+    leader = {"eval_batch_size": "micro_batch_size", "eval_sample_packing": "sample_packing"}
+    return key in leader and getattr(recipe, key) == getattr(recipe, leader[key])
+
+
+def _as_yaml(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _lora_keys(recipe: Recipe, rank: int) -> dict[str, Any]:
