@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
+    from luthier.plan.inputs import PlanInputs
+    from luthier.plan.run_plan import RunPlan
+    from luthier.plan.study_plan import StudyPlan
     from luthier.recipe.load import LoadedRecipe
     from luthier.recipe.study import LoadedStudy
     from luthier.stats import Comparison
@@ -34,6 +37,37 @@ def check(
     from luthier.recipe.load_study import load_any
 
     return load_any(Path(path), overrides, scale)
+
+
+def plan(
+    path: str | Path,
+    flags: PlanInputs | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    scale: str | None = None,
+    config: str | Path | None = None,
+) -> RunPlan | StudyPlan:
+    """What a recipe or a study takes, and what its evaluation can tell; nothing is loaded.
+
+    Args:
+        flags: the machine and the amounts, where they are to differ from the study's `plan`.
+        config: a model's `config.json`, where its name is not enough.
+
+    Raises:
+        RecipeError: every mistake of the file at once.
+        PlanError: a fact that is missing, and the flag that supplies it.
+    """
+    from luthier.plan.inputs import PlanInputs
+    from luthier.plan.run_plan import Surroundings, plan_run
+    from luthier.plan.study_plan import plan_study
+    from luthier.recipe.study import LoadedStudy
+
+    loaded = check(path, overrides, scale)
+    flags = flags or PlanInputs()
+    config = None if config is None else Path(config)
+    if isinstance(loaded, LoadedStudy):
+        return plan_study(loaded, flags, config, Path("runs") / loaded.study.study)
+    return plan_run(Path(path).stem, loaded.recipe, flags, Surroundings(config))
 
 
 def train(

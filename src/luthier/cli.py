@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from luthier.cli_options import (
+    AsJson,
+    MaybeOutput,
+    Output,
+    Scale,
+    Set,
+    Skip,
+    Trust,
+    err,
+    out,
+    print_json,
+)
+from luthier.cli_planning import planning_app
 from luthier.errors import LuthierError, RecipeError
 
 app = typer.Typer(
@@ -21,29 +33,11 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Make data.", no_args_is_help=True)
 study_app = typer.Typer(help="Run a study, or see where it stands.", no_args_is_help=True)
+app.add_typer(planning_app)
 app.add_typer(data_app, name="data")
 app.add_typer(study_app, name="study")
 
-out = Console(soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
-
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key; dots reach inside."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Scale = Annotated[
-    str | None, typer.Option("--scale", metavar="NAME", help="One of the study's `scales`.")
-]
-Skip = Annotated[bool, typer.Option("--skip-bad-rows", help="Leave out and count bad rows.")]
-Trust = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Let a model's own code run, with the key.")
-]
 INTERRUPTED = 130
-
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")]
-MaybeOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")]
-
 
 @app.command()
 def check(
@@ -60,12 +54,12 @@ def check(
         loaded = api.check(file, set_ or (), scale)
     except RecipeError as error:
         if as_json:
-            _print_json(render.mistakes_as_json(error))
+            print_json(render.mistakes_as_json(error))
         else:
             err.print(render.render_mistakes(error), markup=False)
         raise typer.Exit(2) from None
     if as_json:
-        _print_json(render.checked_as_json(str(file), loaded))
+        print_json(render.checked_as_json(str(file), loaded))
     else:
         out.print(render.render_checked(loaded).rstrip("\n"), markup=False)
 
@@ -122,7 +116,7 @@ def evaluate(
         trust_remote_code=trust_remote_code,
     )
     if as_json:
-        _print_json(result)
+        print_json(result)
         return
     for metric, figure in result["metrics"].items():
         out.print(f"{metric:<20} {figure['value']:.4f}  (n = {figure['n']})", markup=False)
@@ -165,7 +159,7 @@ def compare(
     else:
         comparison = api.compare(evaluations, metric, baseline=baseline, task=task)
     if as_json:
-        _print_json(comparison_as_dict(comparison))
+        print_json(comparison_as_dict(comparison))
     else:
         Console(highlight=False).print(render_comparison(comparison))
 
@@ -270,10 +264,6 @@ def study_report(
         sys.stdout.write(render_markdown(read_study(folder)))
         return
     out.print(str(api.report(folder)), markup=False)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def run_safely(command: Callable[[], None]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 
+from luthier.errors import PlanError
 from luthier.plan.hardware import Sharding
 from luthier.plan.workload import Engine
 from luthier.recipe.plan_section import PlanSection, value_for
@@ -46,6 +48,32 @@ class PlanInputs(NamedTuple):
     hours: float | None = None
     expected: Mapping[str, float] | None = None
     test_examples: int | None = None
+
+
+def read_flags(*, sharding: str | None, engine: str | None, **flags: Any) -> PlanInputs:
+    """The flags of a command line as inputs.
+
+    Raises:
+        PlanError: a way of sharing or an engine that does not exist, with the nearest that does;
+            an amount that is not above 0.
+    """
+    _check_name("--sharding", sharding, get_args(Sharding))
+    _check_name("--engine", engine, get_args(Engine))
+    for name in ("average_tokens", "tokens_per_second"):
+        value = flags.get(name)
+        if value is not None and not value > 0:
+            raise PlanError(f"--{name.replace('_', '-')} {value:g}: give a number above 0.")
+    return PlanInputs(
+        sharding=cast("Sharding | None", sharding), engine=cast("Engine | None", engine), **flags
+    )
+
+
+def _check_name(flag: str, name: str | None, known: tuple[str, ...]) -> None:
+    if name is None or name in known:
+        return
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(known)}."
+    raise PlanError(f"{flag} {name}: {meant}")
 
 
 def resolve_inputs(

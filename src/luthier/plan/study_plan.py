@@ -1,0 +1,114 @@
+"""A study's plan: every arm's run, what all of them take, and what the evaluation can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from luthier.plan.figure import Figure, weakest
+from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
+from luthier.plan.row_sample import sample_rows
+from luthier.plan.run_plan import RunPlan, Surroundings, plan_run
+from luthier.plan.serving import Serving, compare_serving
+from luthier.plan.test_rows import count_test_examples
+from luthier.recipe.dataset import resolve_source
+from luthier.recipe.study import Arm, LoadedStudy, Study
+
+
+class StudyPlan(NamedTuple):
+    """What a study takes.
+
+    Attributes:
+        study: its name.
+        question: that it asks.
+        runs: one plan for each arm.
+        seeds: how often each arm is trained.
+        test_examples: task's name → examples; None where unknown.
+        expected: arm → metric → score that is expected of it.
+        hours: of all arms and seeds, one after another; None where an arm's are not known.
+        usd: of them; None where an arm's is not known.
+        serving: what the trained model's answers cost; None where the study does not ask.
+    """
+
+    study: str
+    question: str
+    runs: tuple[RunPlan, ...]
+    seeds: int
+    test_examples: Mapping[str, Figure | None]
+    expected: Mapping[str, Mapping[str, float]]
+    hours: Figure | None
+    usd: Figure | None
+    serving: Serving | None
+
+
+def plan_study(
+    loaded: LoadedStudy, flags: PlanInputs, config: Path | None = None, folder: Path | None = None
+) -> StudyPlan:
+    """Plan every arm of a study.
+
+    Args:
+        flags: what the command line says; it wins over the study's `plan`.
+        config: a model's configuration file that the user names.
+        folder: the study's folder, where its tokenised data may be.
+
+    Raises:
+        PlanError: an unknown model, device or way of sharing.
+        DataError: rows that cannot be read.
+    """
+    study = loaded.study
+    stated = flags.test_examples or (study.plan.test_examples if study.plan else None)
+    examples = count_test_examples(study, stated)
+    prepared = None if folder is None else folder / "data" / "prepared"
+    around = Surroundings(config, prepared, study.tasks, examples)
+    runs = tuple(_plan_arm(loaded, arm, flags, around) for arm in loaded.arms)
+    seeds = len(study.seeds)
+    hours = _total([run.time.total_hours if run.counted else None for run in runs], seeds)
+    usd = _total([run.cost.usd if run.cost else None for run in runs], seeds)
+    section = study.plan.serving if study.plan else None
+    return StudyPlan(
+        study.study,
+        study.question,
+        runs,
+        seeds,
+        examples,
+        expected_scores(study.plan),
+        hours,
+        usd,
+        compare_serving(section, _dearest(runs)) if section else None,
+    )
+
+
+def _plan_arm(
+    loaded: LoadedStudy, arm: Arm, flags: PlanInputs, around: Surroundings
+) -> RunPlan:
+    study = loaded.study
+    inputs = inputs_of_arm(flags, study, arm.name)
+    recipe = arm.recipe
+    if study.data is not None:
+        sources = tuple(resolve_source(source, study.data) for source in recipe.datasets)
+        recipe = recipe.model_copy(update={"datasets": sources})
+        inputs = inputs._replace(samples=inputs.samples or _left_to_train(study))
+    return plan_run(arm.name, recipe, inputs, around)
+
+
+def _left_to_train(study: Study) -> int | None:
+    """Rows of `data` that are not drawn for testing; None where they are not at hand."""
+    assert study.data is not None
+    rows = sample_rows(study.data)
+    return None if rows is None else round(rows.count.value) - (study.sample.test or 0)
+
+
+def _dearest(runs: Sequence[RunPlan]) -> Figure | None:
+    """What one run costs at most: one model of a study is deployed, whichever wins."""
+    known = [run.cost.usd for run in runs if run.cost and run.cost.usd]
+    return max(known, key=lambda figure: figure.value) if known else None
+
+
+def _total(figures: Sequence[Figure | None], seeds: int) -> Figure | None:
+    known = [figure for figure in figures if figure is not None]
+    if len(known) < len(figures):
+        return None
+    total = seeds * sum(figure.value for figure in known)
+    runs = f"{len(figures)} arms" if seeds == 1 else f"{len(figures)} arms × {seeds} seeds"
+    return Figure(total, weakest(*known), runs)
