@@ -20,6 +20,7 @@ from luthier.stats.comparison import (
 )
 from luthier.stats.multiple import adjust_holm
 from luthier.stats.paired import compute_bootstrap_interval, run_sign_flip_test
+from luthier.stats.power_seeds import find_crossed_detectable
 from luthier.stats.proportions import (
     Interval,
     compute_mcnemar_p,
@@ -219,8 +220,13 @@ def _find_with_seeds(
         p_value=estimate.compute_p(),
         test="crossed bootstrap t",
         interval_method="crossed bootstrap t",
-        detectable_difference=estimate.compute_margin(
-            settings.alpha / settings.family_size / 2, 1 - POWER
+        detectable_difference=find_crossed_detectable(
+            estimate.example_variance,
+            estimate.example_df,
+            estimate.seed_variance,
+            estimate.seed_df,
+            settings.alpha / settings.family_size,
+            POWER,
         ),
     )
 

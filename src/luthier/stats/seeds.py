@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from luthier.stats.proportions import BISECTION_STEPS, Interval
+from luthier.stats.seed_margin import compute_critical_square
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ class CrossedEstimate:
         difference: arm − baseline, mean over seeds and examples.
         example_variance: variance from the draw of examples, N − 1 degrees of freedom.
         seed_variance: variance from the draw of seeds (and of what differs by seed and example),
-            `seed_df` degrees of freedom (Welch–Satterthwaite over the two arms).
+            `seed_df` degrees of freedom.
         smallest_p: what N examples can show at best, 2^(1 − N).
     """
 
@@ -40,24 +41,12 @@ class CrossedEstimate:
     seed_df: float
     smallest_p: float
 
-    def compute_margin(self, tail: float, power_tail: float = 0.5) -> float:
-        """Half-width √(Σ t²·variance), each part with the t quantile of its own freedom.
-
-        With `power_tail` 0.2, the difference that a test at `tail` finds with power 80%.
-
-        Source: Howe (1974), JASA 69, 789–794; Zou & Donner (2008), Statistics in Medicine 27,
-        1693–1702 (the MOVER combination of two margins).
-        """
-        from scipy.special import stdtrit
-
-        def margin_of(variance: float, df: float) -> float:
-            multiple = float(stdtrit(df, tail) + stdtrit(df, power_tail))
-            return multiple * multiple * variance
-
-        return math.sqrt(
-            margin_of(self.example_variance, self.example_df)
-            + margin_of(self.seed_variance, self.seed_df)
+    def compute_margin(self, tail: float) -> float:
+        """Half-width of the interval that leaves `tail` on either side."""
+        square = compute_critical_square(
+            self.example_variance, self.example_df, self.seed_variance, self.seed_df, tail
         )
+        return math.sqrt(float(square))
 
     def compute_interval(self, level: float = 0.95) -> Interval:
         """Interval around the difference."""
@@ -93,37 +82,41 @@ def estimate_crossed_difference(
     between runs of different methods; unpaired stays on the safe side. What varies by seed and
     example at once is counted once, within the seed part.
 
+    The arms' seeds are taken to vary alike, as in Student's test and the analysis of variance:
+    degrees of freedom that are themselves estimated from 2 or 3 seeds (Welch) find too little.
+
     An arm with one seed contributes no seed variance: true for an untouched model, otherwise
     unmeasured, which the rendered comparison says.
 
-    For yes/no scores two imagined examples, one won and one lost, enter the example variance, so
-    that 0 against 100% still has a width (Bonett & Price 2012, J. Educ. Behav. Stat. 37, 479–488).
+    For yes/no scores the example variance is at least that of one win and one loss among N ties,
+    so that 0 against 100% still has a width.
 
     Args:
         arm_SN, baseline_SN: scores, one row per seed, the same N ≥ 2 examples in both.
 
-    Measured coverage of the 95% interval: 0.95–0.99 with equal numbers of seeds, at worst
-    0.93 with 2 seeds against 5 of unequal spread (docs/statistics.md).
+    Measured false positive rates: docs/statistics.md.
 
     Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1, 386–411;
-    Welch (1947), Biometrika 34, 28–35.
+    Satterthwaite (1946), Biometrics Bulletin 2, 110–114.
     """
     differences_N = arm_SN.mean(axis=0) - baseline_SN.mean(axis=0)
     count = len(differences_N)
-    observed_N = np.append(differences_N, [1.0, -1.0]) if yes_no else differences_N
-    example_variance = float(observed_N.var(ddof=1)) / len(observed_N)
     arms = [scores_SN for scores_SN in (arm_SN, baseline_SN) if len(scores_SN) > 1]
-    variances = [float(scores_SN.mean(axis=1).var(ddof=1)) / len(scores_SN) for scores_SN in arms]
     freedoms = [len(scores_SN) - 1 for scores_SN in arms]
+    means = [scores_SN.mean(axis=1) for scores_SN in arms]
+    squares = sum(float(((mean_S - mean_S.mean()) ** 2).sum()) for mean_S in means)
+    spread = squares / sum(freedoms)
     shared = sum(_interaction_variance(scores_SN) for scores_SN in arms)
     # The seed means already contain the interaction: taken from the examples' part, which is the
     # well-measured one, it is not counted twice.
+    example_variance = max(0.0, float(differences_N.var(ddof=1)) / count - shared)
+    smallest = 2 / ((count + 2) * (count + 1)) if yes_no else 0.0
     return CrossedEstimate(
         difference=float(differences_N.mean()),
-        example_variance=max(0.0, example_variance - shared),
+        example_variance=max(smallest, example_variance),
         example_df=count - 1,
-        seed_variance=sum(variances),
-        seed_df=_pool_freedom(variances, freedoms),
+        seed_variance=spread * sum(1 / len(scores_SN) for scores_SN in arms),
+        seed_df=sum(freedoms),
         smallest_p=2.0 ** (1 - count),
     )
 
@@ -139,10 +132,3 @@ def _interaction_variance(scores_SN: FloatArray) -> float:
     )
     mean_square = float((residual_SN**2).sum()) / ((seeds - 1) * (count - 1))
     return mean_square / (seeds * count)
-
-
-def _pool_freedom(variances: list[float], freedoms: list[int]) -> float:
-    total = sum(variances)
-    if total == 0:
-        return float(sum(freedoms)) or 1.0
-    return total**2 / sum(v**2 / df for v, df in zip(variances, freedoms, strict=True))
