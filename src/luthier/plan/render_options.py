@@ -214,11 +214,15 @@ def _two_stage_notes(plan: TwoStage) -> Iterator[str]:
             "One or two seeds do not show how far seeds differ: the full run's score is one draw."
         )
     if plan.detectable is None:
-        yield "How many test examples there are is not known, so neither is what a pilot can tell."
+        yield (
+            "How small a lead the pilot can show is not known: that takes the number of test "
+            "examples."
+        )
         return
     yield (
         f"The pilot finds differences of {show(plan.detectable, 3)} and more "
-        f"({plan.detectable.source}; 80% power). Of arms that lie nearer, take the cheaper."
+        f"({plan.detectable.source}; 80% power, one seed). Of arms that lie nearer, take the "
+        "cheaper. One seed does not show how far seeds differ."
     )
     if plan.close:
         pairs = "; ".join(f"{better} and {worse}" for better, worse in plan.close)

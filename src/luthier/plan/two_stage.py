@@ -12,9 +12,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from luthier.plan.evaluation import plan_evaluation
 from luthier.plan.figure import Figure
 from luthier.plan.options import Option, name_machine
-from luthier.stats.proportions import compute_normal_quantile
 
 # Shares of a full run that a pilot may take, the largest first. Under a twentieth, a schedule's
 # warm-up is most of the run.
@@ -97,7 +97,7 @@ class TwoStage(NamedTuple):
         deadline_hours: what was given, if anything.
         machines: that must run side by side to meet the deadline; 1 without one.
         detectable: smallest difference of two arms that the pilot's test set shows.
-        close: pairs of arms whose known scores differ by less than that.
+        close: neighbours by known score that differ by less than that.
     """
 
     arms: tuple[PilotArm, ...]
@@ -132,7 +132,7 @@ def propose_two_stage(
         budget_usd: for everything together.
         deadline_hours: wall-clock; runs may stand side by side on machines of one kind.
         test_examples: that every arm is scored on.
-        rate: share of them that an arm is expected to get right; 0.5, the worst case, when
+        rate: share of them that an arm is expected to get right; a usual one is assumed when
             absent.
 
     Returns:
@@ -161,17 +161,14 @@ def propose_two_stage(
     return None
 
 
-def compute_detectable(rate: Figure, examples: int, comparisons: int) -> Figure:
-    """Smallest difference of two independent shares found with 80% power at 5%, Holm-corrected.
+def compute_detectable(examples: int, comparisons: int, rate: Figure | None) -> Figure | None:
+    """Smallest lead over the others that a pilot of one seed finds with 80% power at 5%.
 
-    (z₁₋α/₂ₘ + z₀.₈) · √(2p(1−p)/n), the first step of Holm's ladder over m comparisons. Pairing
-    by example finds smaller ones where the arms agree on most examples, which no one knows yet.
+    Paired on the examples and Holm-corrected over the comparisons, as a study's report does it.
+    None where no lead would be found.
     """
-    quantiles = compute_normal_quantile(1 - 0.025 / comparisons) + compute_normal_quantile(0.8)
-    spread = math.sqrt(2 * rate.value * (1 - rate.value) / examples)
-    source = f"two shares near {rate.value:.3g}, {examples:,} examples, unpaired, one seed"
-    basis = "assumed" if rate.basis == "assumed" else "computed"
-    return Figure(quantiles * spread, basis, source)
+    (plan,) = plan_evaluation({"pilot": examples}, comparisons + 1, 1, expected_rate=rate)
+    return plan.detectable_difference
 
 
 def _split_by_deadline(
@@ -209,10 +206,7 @@ def _propose(
     seeds = min(MOST_SEEDS, int((budget_usd - pilot_usd) / dearest.usd() + 1e-9))
     pilot_hours = sum(arm.hours(share) for arm in arms)
     full_hours = seeds * max(arm.hours() for arm in arms)
-    assumed_rate = rate or Figure(0.5, "assumed", "the worst case")
-    detectable = (
-        compute_detectable(assumed_rate, test_examples, len(arms) - 1) if test_examples else None
-    )
+    detectable = compute_detectable(test_examples, len(arms) - 1, rate) if test_examples else None
     return TwoStage(
         arms,
         left_out,
@@ -253,10 +247,17 @@ def _count_machines(
 
 
 def _find_close(arms: Sequence[PilotArm], detectable: Figure | None) -> tuple[tuple[str, str], ...]:
-    """Pairs whose known scores are nearer than what the pilot shows, the best arms first."""
+    """Neighbours whose known scores are nearer than what the pilot shows, the best first.
+
+    Only of scores that are shares, as the detectable difference is.
+    """
     if detectable is None:
         return ()
-    known = [(arm.expected, arm.title) for arm in arms if arm.expected is not None]
+    known = [
+        (arm.expected, arm.title)
+        for arm in arms
+        if arm.expected is not None and 0 < arm.expected < 1
+    ]
     ranked = sorted(known, reverse=True)
     return tuple(
         (better, worse)
