@@ -17,8 +17,7 @@ from luthier.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
     from luthier.plan.inputs import PlanInputs
-    from luthier.plan.run_plan import RunPlan
-    from luthier.plan.study_plan import StudyPlan
+    from luthier.plan.render import Plan
     from luthier.recipe.load import LoadedRecipe
     from luthier.recipe.study import LoadedStudy
     from luthier.stats import Comparison
@@ -46,28 +45,41 @@ def plan(
     overrides: Sequence[str] = (),
     scale: str | None = None,
     config: str | Path | None = None,
-) -> RunPlan | StudyPlan:
-    """What a recipe or a study takes, and what its evaluation can tell; nothing is loaded.
+    budget_usd: float | None = None,
+    deadline_hours: float | None = None,
+) -> Plan:
+    """What a recipe or a study takes, and what its evaluation can tell; no weights are read.
 
     Args:
         flags: the machine and the amounts, where they are to differ from the study's `plan`.
         config: a model's `config.json`, where its name is not enough.
+        budget_usd, deadline_hours: limits; with one, everything that they allow is listed. Of a
+            study, its first arm's recipe stands for what is to be trained.
 
     Raises:
         RecipeError: every mistake of the file at once.
         PlanError: a fact that is missing, and the flag that supplies it.
     """
-    from luthier.plan.inputs import PlanInputs
+    from luthier.plan.choice import Limits, choose, make_it_fit
+    from luthier.plan.inputs import PlanInputs, inputs_of_arm
+    from luthier.plan.render import Plan
     from luthier.plan.run_plan import Surroundings, plan_run
     from luthier.plan.study_plan import plan_study
     from luthier.recipe.study import LoadedStudy
 
     loaded = check(path, overrides, scale)
     flags = flags or PlanInputs()
-    config = None if config is None else Path(config)
+    place = None if config is None else Path(config)
     if isinstance(loaded, LoadedStudy):
-        return plan_study(loaded, flags, config, Path("runs") / loaded.study.study)
-    return plan_run(Path(path).stem, loaded.recipe, flags, Surroundings(config))
+        found = plan_study(loaded, flags, place, Path("runs") / loaded.study.study)
+        runs = found.runs
+        inputs = inputs_of_arm(flags, loaded.study, loaded.arms[0].name)
+    else:
+        found = plan_run(Path(path).stem, loaded.recipe, flags, Surroundings(place))
+        runs, inputs = (found,), flags
+    limits = Limits(budget_usd, deadline_hours)
+    changes = {run.name: make_it_fit(run) for run in runs if run.memory.fits != "yes"}
+    return Plan(found, changes, choose(runs[0], inputs, limits) if any(limits) else None)
 
 
 def train(

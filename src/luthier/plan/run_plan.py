@@ -13,7 +13,7 @@ from luthier.plan.devices import build_machine, count_devices, describe_this_mac
 from luthier.plan.evaluation_load import build_evaluation_load
 from luthier.plan.evaluation_time import EvaluationLoad
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Device, Machine
+from luthier.plan.hardware import Machine
 from luthier.plan.inputs import PlanInputs
 from luthier.plan.memory.estimate import Memory, estimate_memory
 from luthier.plan.model_config import read_facts
@@ -24,7 +24,6 @@ from luthier.plan.workload import Workload
 from luthier.plan.workload_build import build_workload
 from luthier.recipe.schema import Recipe
 from luthier.recipe.study import TaskSpec
-
 
 # A machine of one's own costs nothing by the hour, so a missing price is no gap in its plan.
 RENTED = ("nvidia", "amd")
@@ -176,4 +175,3 @@ def _stated_rate(workload: Workload, inputs: PlanInputs) -> Figure | None:
         rate = workload.tokens.value / (3600 * inputs.hours)
         return Figure(rate, "given", f"from the stated {inputs.hours:g} hours")
     return None
-

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.plan.evaluation import TaskPlan, plan_evaluation, warn_of_evaluation
 from luthier.plan.figure import Figure, weakest
 from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
 from luthier.plan.row_sample import sample_rows
@@ -24,8 +25,9 @@ class StudyPlan(NamedTuple):
         question: that it asks.
         runs: one plan for each arm.
         seeds: how often each arm is trained.
-        test_examples: task's name → examples; None where unknown.
+        tasks: what each task's evaluation can tell; those whose examples can be counted.
         expected: arm → metric → score that is expected of it.
+        warnings: what the evaluation cannot tell, the most important first.
         hours: of all arms and seeds, one after another; None where an arm's are not known.
         usd: of them; None where an arm's is not known.
         serving: what the trained model's answers cost; None where the study does not ask.
@@ -35,8 +37,9 @@ class StudyPlan(NamedTuple):
     question: str
     runs: tuple[RunPlan, ...]
     seeds: int
-    test_examples: Mapping[str, Figure | None]
+    tasks: tuple[TaskPlan, ...]
     expected: Mapping[str, Mapping[str, float]]
+    warnings: tuple[str, ...]
     hours: Figure | None
     usd: Figure | None
     serving: Serving | None
@@ -66,22 +69,59 @@ def plan_study(
     hours = _total([run.time.total_hours if run.counted else None for run in runs], seeds)
     usd = _total([run.cost.usd if run.cost else None for run in runs], seeds)
     section = study.plan.serving if study.plan else None
+    expected = expected_scores(study.plan)
+    tasks = _plan_tasks(loaded, examples, expected)
     return StudyPlan(
         study.study,
         study.question,
         runs,
         seeds,
-        examples,
-        expected_scores(study.plan),
+        tasks,
+        expected,
+        _warn(loaded, examples, tasks, expected),
         hours,
         usd,
         compare_serving(section, _dearest(runs)) if section else None,
     )
 
 
-def _plan_arm(
-    loaded: LoadedStudy, arm: Arm, flags: PlanInputs, around: Surroundings
-) -> RunPlan:
+def _plan_tasks(
+    loaded: LoadedStudy,
+    examples: Mapping[str, Figure | None],
+    expected: Mapping[str, Mapping[str, float]],
+) -> tuple[TaskPlan, ...]:
+    study = loaded.study
+    known = {name: count for name, count in examples.items() if count is not None}
+    scores = list(expected.get(study.baseline, {}).values())
+    usable = bool(scores) and 0 < scores[0] < 1
+    rate = Figure(scores[0], "given", "`plan.expected`") if usable else None
+    # The untouched model is always scored beside the arms.
+    return plan_evaluation(known, len(loaded.arms) + 1, len(study.seeds), expected_rate=rate)
+
+
+def _warn(
+    loaded: LoadedStudy,
+    examples: Mapping[str, Figure | None],
+    tasks: Sequence[TaskPlan],
+    expected: Mapping[str, Mapping[str, float]],
+) -> tuple[str, ...]:
+    """What the expected scores say of the first task; then tasks that cannot be counted."""
+    warnings: list[str] = []
+    metrics = dict.fromkeys(metric for scores in expected.values() for metric in scores)
+    for metric in metrics if tasks else ():
+        scores = {arm: found[metric] for arm, found in expected.items() if metric in found}
+        if all(0 <= score <= 1 for score in scores.values()):
+            named = tasks[0]._replace(task=f"{tasks[0].task}, {metric}")
+            warnings += warn_of_evaluation(named, scores, baseline=loaded.study.baseline)
+    warnings += [
+        f"{name}: how many examples are scored is not known. Give --test-examples."
+        for name, count in examples.items()
+        if count is None
+    ]
+    return tuple(warnings)
+
+
+def _plan_arm(loaded: LoadedStudy, arm: Arm, flags: PlanInputs, around: Surroundings) -> RunPlan:
     study = loaded.study
     inputs = inputs_of_arm(flags, study, arm.name)
     recipe = arm.recipe
