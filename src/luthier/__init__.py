@@ -8,11 +8,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from luthier.api import (
+        calibrate,
         check,
         compare,
         compare_counts,
         evaluate,
         merge,
+        plan,
+        power,
         report,
         run_study,
         train,
@@ -20,11 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "calibrate",
     "check",
     "compare",
     "compare_counts",
     "evaluate",
     "merge",
+    "plan",
+    "power",
     "report",
     "run_study",
     "train",

@@ -3,6 +3,7 @@
 import luthier
 run = luthier.train("recipe.yaml", "runs/first")
 luthier.evaluate("runs/first", "elle", output="runs/first/eval")
+luthier.plan("studies/quickstart.yaml").found.runs[0].memory.fits
 luthier.run_study("studies/quickstart.yaml")
 luthier.compare(["a.jsonl", "b.jsonl"], metric="accuracy")
 """
@@ -16,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
+    from luthier.plan.calibration import Calibration
     from luthier.plan.inputs import PlanInputs
     from luthier.plan.render import Plan
     from luthier.recipe.load import LoadedRecipe
     from luthier.recipe.study import LoadedStudy
     from luthier.stats import Comparison
+    from luthier.stats.power import PowerReport
     from luthier.study.run import StudyOutcome
 
 RecipeLike = str | Path | Mapping[str, Any]
@@ -80,6 +83,34 @@ def plan(
     limits = Limits(budget_usd, deadline_hours)
     changes = {run.name: make_it_fit(run) for run in runs if run.memory.fits != "yes"}
     return Plan(found, changes, choose(runs[0], inputs, limits) if any(limits) else None)
+
+
+def calibrate(
+    recipe: str | Path,
+    steps: int = 15,
+    *,
+    overrides: Sequence[str] = (),
+    skip_bad_rows: bool = False,
+    trust_remote_code: bool = False,
+    note: Callable[[str], None] = lambda _: None,
+) -> Calibration:
+    """Take real steps of a recipe here and remember their speed and memory for later plans."""
+    from luthier.calibrate import calibrate as measure
+    from luthier.recipe.load import load_recipe
+
+    loaded = load_recipe(Path(recipe), overrides)
+    for text in loaded.notes:
+        note(text)
+    return measure(
+        loaded.recipe, steps, skip_bad_rows=skip_bad_rows, trust_remote_code=trust_remote_code
+    )
+
+
+def power(n: int, rate: float, **asked: Any) -> PowerReport:
+    """What an evaluation of `n` examples can tell; `stats.power.describe_power` has the rest."""
+    from luthier.stats.power import describe_power
+
+    return describe_power(n, rate, **asked)
 
 
 def train(
@@ -214,9 +245,33 @@ def run_study(
     for text in loaded.notes:
         say(f"note: {text}")
     folder = Path(output) if output is not None else Path("runs") / loaded.study.study
+    _write_plan(loaded, folder, say)
     outcome = run(loaded, folder, say, StudyOptions(skip_bad_rows, trust_remote_code))
     report(folder)
     return outcome
+
+
+def _write_plan(loaded: LoadedStudy, folder: Path, say: Callable[[str], None]) -> None:
+    """Write down, before the first run, what the study should take; the report checks it."""
+    from luthier.errors import LuthierError
+    from luthier.files import make_directory, write_json
+    from luthier.plan.as_json import study_as_json
+    from luthier.plan.devices import describe_this_machine
+    from luthier.plan.inputs import PlanInputs
+    from luthier.plan.study_plan import plan_study
+    from luthier.report.predictions import PLAN_FILE
+
+    if (folder / "study.yaml").exists():
+        return
+    try:
+        device = describe_this_machine()
+        here = PlanInputs(gpu="cpu" if device.kind == "cpu" else device.name, gpus=1)
+        planned = study_as_json(plan_study(loaded, here, folder=folder))
+    except LuthierError as error:
+        # A model or data that cannot be planned may still be trained, or fail with its own words.
+        say(f"note: no plan was made: {error}")
+        return
+    write_json(make_directory(folder) / PLAN_FILE, planned)
 
 
 def report(folder: str | Path) -> Path:

@@ -93,7 +93,8 @@ def calibrate(
 ) -> None:
     """Run real steps here and remember their speed and memory for later plans."""
     from luthier import api
-    from luthier.plan.calibration import calibration_as_json, find_store, render_calibration
+    from luthier.plan.calibration import find_store
+    from luthier.plan.render_calibration import calibration_as_json, render_calibration
 
     measured = api.calibrate(
         recipe,
@@ -108,3 +109,52 @@ def calibrate(
         return
     out.print(render_calibration(measured), markup=False)
     out.print(f"Kept in {find_store()}; plans of this recipe on this machine use it.", markup=False)
+
+
+@planning_app.command()
+def power(
+    n: Annotated[int, typer.Option("--n", help="Examples that every arm is scored on.")],
+    rate: Annotated[float, typer.Option(help="Expected score of the baseline, 0 to 1.")],
+    difference: Annotated[
+        float | None, typer.Option(help="A difference that is wanted, such as 0.009.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of every arm.")] = 1,
+    arms: Annotated[int, typer.Option(help="Arms compared, the baseline among them.")] = 2,
+    disagreement: Annotated[
+        float | None, typer.Option(help="Share of examples that one of two arms has right.")
+    ] = None,
+    correlation: Annotated[
+        float | None, typer.Option(help="Of two arms' scores over the examples.")
+    ] = None,
+    sd: Annotated[
+        float | None, typer.Option(help="Standard deviation of one graded score.")
+    ] = None,
+    seed_sd: Annotated[
+        float | None, typer.Option(help="Standard deviation from seed to seed.")
+    ] = None,
+    alpha: Annotated[float, typer.Option(help="Chance of any false claim.")] = 0.05,
+    power: Annotated[float, typer.Option(help="Chance of finding what is there.")] = 0.8,
+    as_json: AsJson = False,
+) -> None:
+    """The smallest difference that an evaluation can show, and the examples it takes."""
+    from luthier import api
+    from luthier.stats.power import power_as_json
+    from luthier.stats.render_power import render_power
+
+    report = api.power(
+        n,
+        rate,
+        difference=difference,
+        seeds=seeds,
+        arms=arms,
+        disagreement=disagreement,
+        correlation=correlation,
+        sd=sd,
+        seed_sd=seed_sd,
+        alpha=alpha,
+        power=power,
+    )
+    if as_json:
+        print_json(power_as_json(report))
+    else:
+        out.print(render_power(report), markup=False)
