@@ -96,7 +96,7 @@ def test_every_linear_module_of_a_layer_is_listed_by_name_and_shape(
 ) -> None:
     model = build_on_meta(family, values)
     modules = Counter(
-        (name.rpartition(".")[2], *shape_of(module), module.bias is not None)
+        (name.rpartition(".")[2], *shape_of(module), has_bias(module))
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D)
         and module is not model.get_output_embeddings()
@@ -111,9 +111,14 @@ def test_every_linear_module_of_a_layer_is_listed_by_name_and_shape(
     assert listed == modules
 
 
-def shape_of(module: torch.nn.Module) -> tuple[int, int]:
-    outputs, inputs = module.weight.shape  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType, reportGeneralTypeIssues]
-    return (outputs, inputs) if isinstance(module, Conv1D) else (inputs, outputs)  # pyright: ignore[reportUnknownVariableType]
+def has_bias(module: Any) -> bool:
+    return module.bias is not None
+
+
+def shape_of(module: Any) -> tuple[int, int]:
+    first, second = module.weight.shape
+    # Conv1D keeps its weight the other way round.
+    return (first, second) if isinstance(module, Conv1D) else (second, first)
 
 
 def test_every_family_is_compared_with_transformers() -> None:

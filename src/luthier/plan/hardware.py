@@ -59,6 +59,6 @@ class Machine(NamedTuple):
     """
 
     device: Device
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     sharding: Sharding
     usd_per_hour: Figure | None

@@ -42,8 +42,10 @@ def find_cached(name: str) -> Path | None:
 class _SameHostRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects, and shows the token to no other host than the hub."""
 
-    def redirect_request(self, req: Any, *others: Any) -> Any:
-        following = super().redirect_request(req, *others)
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> Any:
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
         if following is not None and (following.type, following.host) != (req.type, req.host):
             following.remove_header("Authorization")
         return following
