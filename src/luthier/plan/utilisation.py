@@ -74,8 +74,21 @@ CACHE_SPEED_UP = 2.0
 # From Python through PyTorch to the device, for one kernel; a processor computes in between.
 SECONDS_PER_KERNEL: Mapping[str, float] = {"cpu": 4e-6}
 USUAL_SECONDS_PER_KERNEL = 6e-6
-# float32 products without TF32 run on the ordinary cores (A100: 19.5 of 312), with it at half.
-FLOAT32_SHARE, TF32_SHARE = 1 / 16, 1 / 2
+# float32 products without TF32 run on the ordinary cores (A100: 19.5 of 312 TFLOP/s), with it at
+# half the bfloat16 rate.
+_FLOAT32_SHARES: Mapping[str, float] = {
+    "A10": 1 / 4,
+    "A10G": 1 / 2,
+    "A40": 1 / 4,
+    "L4": 1 / 4,
+    "L40": 1 / 2,
+    "L40S": 1 / 4,
+    "MI300X": 1 / 8,
+    "RTX": 1 / 2,
+    "T4": 1 / 8,
+    "V100": 1 / 8,
+}
+USUAL_FLOAT32_SHARE, TF32_SHARE = 1 / 16, 1 / 2
 # An exact singular value decomposition against the float32 peak: some ten minutes for all of
 # LLaMA-7B's gradients on an A100, as GaLore's users report, is 4% of it. LAPACK does better.
 SVD_SHARE, CPU_SVD_SHARE = 0.04, 0.25
@@ -111,7 +124,7 @@ def choose_precision(recipe: Recipe, device: Device) -> Precision:
     """What the recipe computes in on that device, as training itself chooses it."""
     wanted = resolve_bf16(recipe)
     if wanted == "auto":
-        return "float32" if device.kind == "cpu" else "bfloat16"
+        return "bfloat16" if device.kind != "cpu" and device.has_bf16 else "float32"
     return "bfloat16" if wanted else "float32"
 
 
@@ -140,9 +153,8 @@ def cache_speed_up(device: Device, tensor_bytes: float) -> float:
 
 def _find_name(device: Device, table: Mapping[str, float]) -> str | None:
     """The entry of the device: its own name, or the first part of it (`H100` of `H100-SXM`)."""
-    return next(
-        (name for name in (device.name, device.name.partition("-")[0]) if name in table), None
-    )
+    first = device.name.replace(" ", "-").partition("-")[0]
+    return next((name for name in (device.name, first) if name in table), None)
 
 
 def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
@@ -151,7 +163,7 @@ def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
     peak = device.bf16_tflops.value * 1e12
     cpu = device.kind == "cpu"
     # A processor's peak is stated for float32, which it computes in.
-    plain = peak if cpu else peak * (TF32_SHARE if recipe.tf32 is True else FLOAT32_SHARE)
+    plain = peak if cpu else peak * _float32_share(device, recipe)
     top = plain if choose_precision(recipe, device) == "float32" else peak
     products = top * share.value * width / (width + HALF_WIDTH)
     return Speeds(
@@ -165,3 +177,10 @@ def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
         waits_for_kernels=cpu,
         basis=share,
     )
+
+
+def _float32_share(device: Device, recipe: Recipe) -> float:
+    if recipe.tf32 is True:
+        return TF32_SHARE
+    name = _find_name(device, _FLOAT32_SHARES)
+    return _FLOAT32_SHARES[name] if name is not None else USUAL_FLOAT32_SHARE
