@@ -59,7 +59,7 @@ def estimate(recipe: Recipe, machine: Machine) -> RowEstimate:
 def choose(**limits: Any) -> tuple[Option, ...]:
     recipe = parse_recipe(LORA).recipe
     devices = (device("slow", 1.0), device("fast", 3.0))
-    settings = {"data": "meta-math/metamathqa", "counts": (1, 2), **limits}
+    settings: dict[str, Any] = {"data": "meta-math/metamathqa", "counts": (1, 2), **limits}
     return list_options(recipe, devices, estimate, **settings)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luthier.plan.methods import METHODS, Method, list_candidates, name_method
+from luthier.plan.methods import METHODS, Family, Method, list_candidates, name_method
 from luthier.plan.own_results import read_own_results
 from luthier.plan.published import PUBLISHED, find_study, look_up
 from luthier.plan.quality import expect_quality
@@ -105,7 +105,7 @@ def test_metamathqa_values_are_those_of_the_measured_rows() -> None:
         if (match := re.search(r"test_acc ([0-9.]+)", row["source"]))
     }
     values = BY_TITLE["MetaMathQA"].values
-    named = {
+    named: dict[tuple[Family, int | None], str] = {
         ("LoRA", 32): "lora:rank32",
         ("LoRA", 64): "lora:rank64",
         ("rsLoRA", 64): "lora:rank64-rslora",

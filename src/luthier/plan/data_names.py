@@ -15,8 +15,7 @@ def name_rows(source: DatasetSource | None) -> str:
     if source is None:
         return ""
     if source.generate is not None:
-        kinds = (source.generate, source.level, source.style)
-        return " ".join(str(kind) for kind in kinds if kind is not None)
+        return f"{source.generate} {source.level} {source.style}"
     if source.path is None:
         return ""
     return "/".join(PurePosixPath(source.path.replace("\\", "/")).parts[-2:]).lower()
