@@ -64,10 +64,10 @@ def describe_memory(rows: Sequence[Row]) -> str:
     lines = [
         "## Memory",
         "",
-        "Peaks of whole published runs against the prediction from recipe, model and device alone;",
+        "Peaks of whole published runs against the prediction from recipe, model and device;",
         "*error* is |predicted ÷ measured − 1|. No constant of the memory model is fitted to these",
-        "rows: each term is counted from the loops' code, tensor by tensor, and our own loop's from",
-        "live tensors (tests/plan/test_plan_memory_tensors.py).",
+        "rows: each term is counted from the loops' code, and our own loop's from the tensors that",
+        "really are alive (tests/plan/test_plan_memory_tensors.py).",
         "",
         "| measurements | rows | median | 90th percentile | largest |",
         "|---|--:|--:|--:|--:|",
@@ -131,7 +131,7 @@ def _describe_outliers(items: Sequence[Predicted]) -> list[str]:
         "",
         "*explained* is the error once the reason is put right.",
         "",
-        "| model | method | GPUs | rows a GPU | measured | predicted | error | reason | explained |",
+        "| model | method | GPUs | batch | measured | predicted | error | reason | explained |",
         "|---|---|--:|--:|--:|--:|--:|:-:|--:|",
     ]
     reasons: dict[str, int] = {}
