@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
-from scipy.stats import fisher_exact
+from scipy.stats import barnard_exact, fisher_exact
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import (
     confint_proportions_2indep,
@@ -87,13 +87,22 @@ def test_independent_interval_equals_statsmodels(counts: tuple[int, int, int, in
     assert compute_independent_interval(*counts) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("counts", [(7234, 7600, 7254, 7600), (40, 100, 60, 110)])
+@pytest.mark.parametrize("counts", [(7234, 7600, 7254, 7600), (200, 400, 60, 110)])
 def test_large_counts_equal_the_z_test_of_statsmodels(counts: tuple[int, int, int, int]):
     yes, n, base_yes, base_n = counts
     expected = proportions_ztest([yes, base_yes], [n, base_n])[1]
     result = compare_two_proportions(*counts)
     assert result.test == "two-proportion z"
     assert result.p_value == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counts", [(40, 100, 60, 110), (30, 60, 20, 60), (180, 240, 150, 240)])
+def test_fewer_than_500_examples_equal_the_exact_z_of_scipy(counts: tuple[int, int, int, int]):
+    yes, n, base_yes, base_n = counts
+    expected = barnard_exact([[yes, base_yes], [n - yes, base_n - base_yes]], n=128).pvalue
+    result = compare_two_proportions(*counts)
+    assert result.test == "two-proportion z (exact)"
+    assert result.p_value == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("counts", [(9, 10, 3, 10), (0, 20, 0, 30), (5, 5, 5, 5)])

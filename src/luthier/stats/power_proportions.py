@@ -12,7 +12,12 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.stats.proportions import MINIMUM_EXPECTED_COUNT, compute_normal_quantile
+from luthier.stats.exact_proportions import find_critical_z
+from luthier.stats.proportions import (
+    EXACT_BELOW,
+    MINIMUM_EXPECTED_COUNT,
+    compute_normal_quantile,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -32,10 +37,10 @@ WINDOW_DEVIATIONS, WINDOW_COUNTS = 6.5, 20
 def compute_two_proportion_power(rate: float, other: float, n: int, alpha: float) -> float:
     """Power of the two-sided test of two independent shares of `n` examples each.
 
-    The test is the pooled z, or Fisher's where an expected count is below 5, as in
-    `compare_two_proportions`. Up to 500 examples a side, and where an answer is rare, the
-    outcomes are summed; else it is the normal closed form with the pooled error under the null
-    hypothesis and the unpooled one under the alternative.
+    The test is that of `compare_two_proportions`: the pooled z, its exact distribution with few
+    examples, Fisher's test where an expected count is below 5. Up to 500 examples a side, and
+    where an answer is rare, the outcomes are summed; else it is the normal closed form with the
+    pooled error under the null hypothesis and the unpooled one under the alternative.
 
     Source: Fleiss, Levin & Paik (2003), Statistical Methods for Rates and Proportions, §4.2; as
     statsmodels' `power_proportions_2indep`.
@@ -105,25 +110,28 @@ def _search_mcnemar_edge(discordant_K: FloatArray, alpha: float) -> FloatArray:
 def _sum_outcomes(rate: float, other: float, n: int, alpha: float) -> float:
     base_K, base_weight_K = _binomial_window(n, rate)
     arm_K, arm_weight_K = _binomial_window(n, other)
-    rejected = compute_independent_p(arm_K[:, None], base_K[None, :], n) < alpha
+    rejected = _decide_independent(arm_K[:, None], base_K[None, :], n, alpha)
     return float(arm_weight_K @ rejected @ base_weight_K)
 
 
-def compute_independent_p(yes: FloatArray, baseline_yes: FloatArray, n: int) -> FloatArray:
-    """Two-sided p-values of `compare_two_proportions` for many counts of `n` at once."""
-    from scipy.special import erfc
-
-    total = yes + baseline_yes
-    pooled = total / (2 * n)
+def _decide_independent(
+    yes: FloatArray, baseline_yes: FloatArray, n: int, alpha: float
+) -> NDArray[np.bool_]:
+    """Where `compare_two_proportions` says p < alpha, for many counts of `n` at once."""
+    pooled = (yes + baseline_yes) / (2 * n)
     variance = pooled * (1 - pooled) * 2 / n
-    # Nobody or everybody right: no difference, and Fisher's p of 1 below.
-    distance = np.abs(yes - baseline_yes) / n / np.sqrt(np.where(variance > 0, variance, 1.0))
-    p_z = erfc(distance / math.sqrt(2))
+    # Nobody or everybody right: no difference.
+    z = np.abs(yes - baseline_yes) / n / np.sqrt(np.where(variance > 0, variance, 1.0))
+    if 2 * n < EXACT_BELOW:
+        is_rejected = z >= find_critical_z(n, n, alpha)
+    else:
+        is_rejected = z > compute_normal_quantile(1 - alpha / 2)
     is_small = n * np.minimum(pooled, 1 - pooled) < MINIMUM_EXPECTED_COUNT
     if is_small.any():
         both = np.broadcast_arrays(yes, baseline_yes)
-        p_z[is_small] = _compute_fisher_p(both[0][is_small], both[1][is_small], n)
-    return p_z
+        p_fisher = _compute_fisher_p(both[0][is_small], both[1][is_small], n)
+        is_rejected[is_small] = p_fisher < alpha
+    return is_rejected
 
 
 def _compute_fisher_p(yes: FloatArray, baseline_yes: FloatArray, n: int) -> FloatArray:

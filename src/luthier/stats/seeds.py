@@ -16,10 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from luthier.stats.proportions import BISECTION_STEPS, Interval
+from luthier.stats.proportions import Interval
 from luthier.stats.seed_margin import compute_critical_square
 
 FloatArray = NDArray[np.float64]
+
+BISECTION_STEPS = 50
+SMALLEST_LEVEL = 1e-140
+"""Below it the square of a t quantile with one degree of freedom is no longer a number."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ class CrossedEstimate:
         distance = abs(self.difference)
         if distance == 0:
             return 1.0
-        low, high = math.log(1e-300), 0.0
+        low, high = math.log(max(SMALLEST_LEVEL, self.smallest_p)), 0.0
         for _ in range(BISECTION_STEPS):
             middle = (low + high) / 2
             if self.compute_margin(math.exp(middle) / 2) > distance:
