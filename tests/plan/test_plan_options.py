@@ -164,6 +164,12 @@ def test_options_are_written_within_80_columns_and_say_what_they_rest_on() -> No
     assert "huggingface/peft" in text
 
 
+def test_the_users_own_recipe_is_shown_though_another_row_beats_it() -> None:
+    text = render_options(choose())
+    own = next(line for line in text.splitlines() if "LoRA r32 (yours)" in line)
+    assert not own.startswith("*")
+
+
 def test_every_row_is_written_when_asked_for() -> None:
     options = choose()
     text = render_options(options, every=True)

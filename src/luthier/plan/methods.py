@@ -11,8 +11,8 @@ from luthier.recipe.rules.adapter import ADAPTER_KEYS
 from luthier.recipe.schema import Recipe
 
 Family = Literal[
-    "full", "full, 8-bit AdamW", "LoRA", "rsLoRA", "DoRA", "DoRA stack", "QLoRA", "8-bit LoRA", "ReLoRA",
-    "other LoRA", "GaLore", "APOLLO", "Fira",
+    "full", "full, 8-bit AdamW", "LoRA", "rsLoRA", "DoRA", "DoRA stack", "QLoRA", "8-bit LoRA",
+    "ReLoRA", "other LoRA", "GaLore", "APOLLO", "Fira",
 ]  # fmt: skip
 
 _PROJECTING: Mapping[str, Family] = {"galore": "GaLore", "apollo": "APOLLO", "fira": "Fira"}

@@ -17,9 +17,10 @@ _SHARE_NAMES = {3: "a third", 4: "a quarter", 5: "a fifth", 8: "an eighth", 10: 
 
 
 def render_options(options: Sequence[Option], *, every: bool = False) -> str:
-    """The Pareto-optimal rows, and what became of the others.
+    """The Pareto-optimal rows, the user's own recipe, and what became of the others.
 
-    Of each method the cheapest and the fastest machine and one between them are listed.
+    Of each method the cheapest and the fastest machine and one between them are listed; of the
+    user's own at least the cheapest.
 
     Args:
         options: as `list_options` returns them.
@@ -77,10 +78,13 @@ def show(figure: Figure, decimals: int) -> str:
 
 
 def _choose_shown(options: Sequence[Option]) -> list[Option]:
-    """Three Pareto-optimal rows of each method: the ends and the middle."""
+    """Three Pareto-optimal rows of each method: the ends and the middle; one of the user's own."""
     shown: list[Option] = []
     for title in dict.fromkeys(row.title for row in options):
-        rows = [row for row in options if row.pareto and row.title == title]
+        of_method = [row for row in options if row.title == title]
+        rows = [row for row in of_method if row.pareto]
+        if not rows and not of_method[0].candidate.changes:
+            rows = of_method[:1]
         places = sorted({0, len(rows) // 2, len(rows) - 1}) if rows else []
         shown += [rows[place] for place in places]
     return shown
@@ -126,9 +130,10 @@ def _notes(options: Sequence[Option], shown: Sequence[Option], every: bool) -> I
     optimal = sum(row.pareto for row in options)
     if optimal:
         yield from _wrap("* No other row is as fast, as cheap and as good.")
-    if not every and optimal > len(shown):
-        yield from _wrap(f"{optimal - len(shown)} more such rows lie between those of a method.")
-    if not every and beaten:
+    hidden = optimal - sum(row.pareto for row in shown)
+    if hidden:
+        yield from _wrap(f"{hidden} more such rows lie between those of a method.")
+    if beaten:
         yield from _wrap(f"{beaten} rows are feasible and beaten.")
     for obstacle, rows in _count_obstacles(options):
         yield from _wrap(f"{rows} rows fail on {obstacle}.")
