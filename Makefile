@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo test check verify bench clean
+.PHONY: install demo test check verify bench planner-accuracy clean
 
 install: .venv/.installed
 
@@ -34,6 +34,9 @@ bench: install
 	$(BIN)/python benchmarks/sft_vs_trl.py
 	$(BIN)/python benchmarks/techniques.py
 	$(BIN)/python benchmarks/preference_vs_trl.py
+
+planner-accuracy: install
+	$(BIN)/python benchmarks/planner_accuracy.py
 
 clean:
 	rm -rf .venv runs
