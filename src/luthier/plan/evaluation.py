@@ -1,18 +1,21 @@
-"""What a study's evaluation can tell, before it is run, and which arms it cannot tell apart."""
+"""What a study's evaluation can tell, before it is run, and what to say first of one that cannot."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from luthier.plan.arm_pairs import (
+    ArmPair,
+    build_question,
+    find_indistinguishable,
+    group_indistinguishable,
+)
 from luthier.plan.figure import Figure, weakest
 from luthier.stats.power import Outlook, Reach, look_ahead
-from luthier.stats.power_question import PowerQuestion, check_question
-from luthier.stats.power_ways import ASSUMED_CORRELATIONS, Way, list_ways
+from luthier.stats.power_ways import ASSUMED_CORRELATIONS, list_ways
 
 ASSUMED_RATE = Figure(0.8, "assumed", "a usual score; state yours as expected")
-HIGHEST_RATE = 0.98
-"""A baseline expected to be nearly perfect leaves no gain to look for; it is planned as this."""
 
 
 class TaskPlan(NamedTuple):
@@ -39,21 +42,6 @@ class TaskPlan(NamedTuple):
     paired: Figure | None
     unpaired: Figure | None
     unpaired_holm: Figure | None
-
-
-class ArmPair(NamedTuple):
-    """Two arms whose expected scores lie too close.
-
-    Attributes:
-        lower, higher: their names, by expected score.
-        difference: of the expected scores.
-        needed: smallest difference that would be found; None where none would.
-    """
-
-    lower: str
-    higher: str
-    difference: float
-    needed: float | None
 
 
 def plan_evaluation(
@@ -100,7 +88,7 @@ def _plan_task(
     rate: Figure,
     correlation: Figure | None,
 ) -> TaskPlan:
-    question = _build_question(int(examples.value), rate.value, arms, seeds, correlation)
+    question = build_question(int(examples.value), rate.value, arms, seeds, correlation)
     unpaired_way, paired_way = list_ways(question)
     unpaired, paired = look_ahead(question, unpaired_way), look_ahead(question, paired_way)
     resting_on = [examples, rate]
@@ -131,57 +119,6 @@ def _plan_task(
     )
 
 
-def _build_question(
-    examples: int, rate: float, arms: int, seeds: int, correlation: Figure | None
-) -> PowerQuestion:
-    chosen = ASSUMED_CORRELATIONS[0] if correlation is None else correlation.value
-    question = PowerQuestion(n=examples, rate=rate, seeds=seeds, arms=arms, correlation=chosen)
-    check_question(question)
-    return question
-
-
-def find_indistinguishable(
-    scores: Mapping[str, float],
-    examples: int,
-    *,
-    seeds: int = 1,
-    paired: bool = True,
-    correlation: Figure | None = None,
-) -> tuple[ArmPair, ...]:
-    """All pairs of arms whose expected scores the evaluation would probably not tell apart.
-
-    A pair counts where its difference is found with less than 80% power at the first step of
-    Holm's correction over the arms.
-
-    Args:
-        scores: arm → expected score, between 0 and 1.
-        examples: that every arm answers.
-        paired: on the same examples, as Luthier's studies are; False for figures of separate
-            test sets.
-
-    Returns:
-        The pairs, closest first.
-    """
-    names = sorted(scores, key=lambda name: scores[name])
-    found: list[ArmPair] = []
-    for position, lower in enumerate(names):
-        question = _build_question(examples, scores[lower], len(names), seeds, correlation)
-        way = list_ways(question)[1 if paired else 0]
-        needed = look_ahead(question, way).first.detectable
-        for higher in names[position + 1 :]:
-            difference = scores[higher] - scores[lower]
-            if not _is_found(question, way, difference):
-                found.append(ArmPair(lower, higher, difference, needed))
-    return tuple(sorted(found, key=lambda pair: pair.difference))
-
-
-def _is_found(question: PowerQuestion, way: Way, difference: float) -> bool:
-    if difference <= 0:
-        return False
-    strict = question.alpha / question.comparisons
-    return way.power_of(difference, question.n, strict) >= question.power
-
-
 def warn_of_evaluation(
     plan: TaskPlan,
     scores: Mapping[str, float] | None = None,
@@ -201,20 +138,46 @@ def warn_of_evaluation(
     examples = int(plan.examples.value)
     if not scores or len(scores) < 2:
         return ()
-    pairs = find_indistinguishable(scores, examples, seeds=plan.seeds, correlation=correlation)
+    pairs = find_indistinguishable(
+        scores,
+        examples,
+        seeds=plan.seeds,
+        correlation=correlation,
+        comparisons=max(plan.comparisons, len(scores) - 1),
+    )
     if not pairs:
         return ()
-    how_many = len(scores) * (len(scores) - 1) // 2
-    extent = "none of its" if len(pairs) == how_many else f"{len(pairs)} of the {how_many}"
-    head = (
-        f"{plan.task}: {examples:,} examples cannot tell these arms apart, going by their expected "
-        f"scores: {extent} pairs of arms "
-    )
-    head += "can be told apart" if len(pairs) == how_many else "lie too close"
-    warnings = [f"{head} (under {_needed(pairs)} points; 80% power, {_how(plan, correlation)})."]
+    warnings = [_warn_of_pairs(plan, pairs, scores, correlation)]
+    warnings += _warn_of_groups(pairs, scores)
     warnings += _warn_of_baseline(pairs, scores, baseline)
     warnings += _warn_of_best(pairs, scores)
     return tuple(warnings)
+
+
+def _warn_of_pairs(
+    plan: TaskPlan,
+    pairs: Sequence[ArmPair],
+    scores: Mapping[str, float],
+    correlation: Figure | None,
+) -> str:
+    of_all = len(scores) * (len(scores) - 1) // 2
+    which = (
+        "no two of these arms can be told apart"
+        if len(pairs) == of_all
+        else f"{len(pairs)} of the {of_all} pairs of arms cannot be told apart"
+    )
+    return (
+        f"{plan.task}: with {int(plan.examples.value):,} examples {which}, going by their expected "
+        f"scores: a difference has to reach {_needed(pairs)} "
+        f"(80% power, {_how(plan, correlation)}; scores taken for shares of right answers, graded "
+        "ones vary less)."
+    )
+
+
+def _warn_of_groups(pairs: Sequence[ArmPair], scores: Mapping[str, float]) -> list[str]:
+    groups = group_indistinguishable(scores, pairs)
+    listed = [", ".join(f"{name} {100 * scores[name]:.1f}" for name in group) for group in groups]
+    return [f"Not to be told apart: {'; '.join(listed)}."]
 
 
 def _how(plan: TaskPlan, correlation: Figure | None) -> str:
@@ -226,9 +189,9 @@ def _how(plan: TaskPlan, correlation: Figure | None) -> str:
 def _needed(pairs: Sequence[ArmPair]) -> str:
     sizes = [pair.needed for pair in pairs if pair.needed is not None]
     if not sizes:
-        return "any number of"
+        return "more than there is room for"
     low, high = f"{100 * min(sizes):.1f}", f"{100 * max(sizes):.1f}"
-    return low if low == high else f"{low} to {high}"
+    return f"{low} points" if low == high else f"{low} to {high} points"
 
 
 def _warn_of_baseline(

@@ -113,10 +113,16 @@ def look_ahead(question: PowerQuestion, way: Way) -> Outlook:
     return Outlook(way.name, way.test, way.correlation, way.disagreement, alone, first)
 
 
-def _reach(question: PowerQuestion, way: Way, alpha: float) -> Reach:
-    detectable = find_detectable(
-        lambda difference: way.power_of(difference, question.n, alpha), question.power, way.largest
+def find_gain(question: PowerQuestion, way: Way, alpha: float | None = None) -> float | None:
+    """Smallest improvement found with the wanted power; at Holm's first step without an α."""
+    level = question.alpha / question.comparisons if alpha is None else alpha
+    return find_detectable(
+        lambda difference: way.power_of(difference, question.n, level), question.power, way.largest
     )
+
+
+def _reach(question: PowerQuestion, way: Way, alpha: float) -> Reach:
+    detectable = find_gain(question, way, alpha)
     wanted = question.difference
     if wanted is None:
         return Reach(alpha, detectable, None, None)
