@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Device, Machine, Sharding
+from luthier.plan.hardware import Device, DeviceKind, Machine, Sharding
 from luthier.plan.methods import Candidate, list_candidates
 from luthier.plan.own_results import OwnResult
 from luthier.plan.pareto import Outcome, find_pareto
@@ -15,6 +16,8 @@ from luthier.plan.recipe_changes import spread_batch
 from luthier.recipe.schema import Recipe
 
 COUNTS = (1, 2, 4, 8)
+# A processor is one device, and of machines with shared memory two are sold to be linked.
+_MOST: Mapping[DeviceKind, int] = {"cpu": 1, "unified": 2}
 # The way of sharing that a row is planned with: copies where the model fits one device, which
 # talk least, and a full shard where it does not.
 SHARDINGS: tuple[Sharding, ...] = ("ddp", "fsdp")
@@ -108,7 +111,7 @@ def list_options(
     for candidate in list_candidates(recipe):
         quality = expect_quality(candidate.method, recipe.base_model, data, own)
         for device in priced:
-            for count in counts:
+            for count in _possible(counts, device):
                 on_count = spread_batch(candidate.recipe, recipe_devices, count)
                 machine, taken = _choose_sharding(on_count, device, count, estimate)
                 obstacle = _find_obstacle(taken, budget_usd, deadline_hours)
@@ -125,6 +128,10 @@ def list_options(
                     )
                 )
     return _in_order(_mark(rows))
+
+
+def _possible(counts: Sequence[int], device: Device) -> list[int]:
+    return [count for count in counts if count <= _MOST.get(device.kind, max(counts))]
 
 
 def name_machine(machine: Machine) -> str:
@@ -187,7 +194,7 @@ def _in_order(rows: Sequence[Option]) -> tuple[Option, ...]:
 
     def place(row: Option) -> tuple[bool, int, float, float]:
         usd = row.estimate.usd
-        dollars = usd.value if usd is not None else 0.0
+        dollars = usd.value if usd is not None else math.inf
         return not row.feasible, titles.index(row.title), dollars, row.estimate.hours
 
     return tuple(sorted(rows, key=place))

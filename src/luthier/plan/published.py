@@ -80,7 +80,7 @@ PUBLISHED: tuple[PublishedStudy, ...] = (
         examples=7600,
         rerun_spread=None,
         basis="measured",
-        source="document 004: one DGX Spark, 120,000 rows, 1 epoch, batch 8 × 2; ranks not told",
+        source="document 004: one DGX Spark, 120,000 rows, 1 epoch, batch 8 × 2",
         values={("LoRA", None): 0.9545, ("full", None): 0.9518, ("QLoRA", None): 0.9514},
     ),
     PublishedStudy(

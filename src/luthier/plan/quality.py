@@ -17,6 +17,8 @@ class Quality(NamedTuple):
 
     Attributes:
         value: the score, with where it is from.
+        source: of all scores of its scale.
+        caveat: what makes this one less sure than its source; empty where nothing does.
         metric: what it is a score of.
         better: whether more or less of it is an improvement.
         scale: scores with the same one can be compared.
@@ -24,6 +26,8 @@ class Quality(NamedTuple):
     """
 
     value: Figure
+    source: str
+    caveat: str
     metric: str
     better: Direction
     scale: str
@@ -64,10 +68,10 @@ def _of_own(result: OwnResult, all_results: Sequence[OwnResult]) -> Quality:
     peers = [r for r in all_results if (r.study, r.task) == (result.study, result.task)]
     spread = max(max(peer.values) - min(peer.values) for peer in peers)
     seeds = f"{len(result.values)} seed{'s' if len(result.values) != 1 else ''}"
-    source = f"your study {result.study}, arm {result.arm}, {seeds}"
+    source = f"your study {result.study}, {seeds}"
     scale = f"{result.metric}, your study {result.study} ({result.task})"
-    value = Figure(result.mean, "measured", source)
-    return Quality(value, result.metric, result.better, scale, spread)
+    value = Figure(result.mean, "measured", f"{source}, arm {result.arm}")
+    return Quality(value, source, "", result.metric, result.better, scale, spread)
 
 
 def _of_published(study: PublishedStudy, method: Method, base_model: str) -> Quality | None:
@@ -75,14 +79,13 @@ def _of_published(study: PublishedStudy, method: Method, base_model: str) -> Qua
     if found is None:
         return None
     value, same_rank = found
-    source, basis = study.source, study.basis
-    stretched: list[str] = []
+    doubts: list[str] = []
     if not is_same_model(base_model, study.base_model):
-        stretched.append(f"measured on {study.base_model.rsplit('/', 1)[-1]}")
+        doubts.append(f"measured on {study.base_model.rsplit('/', 1)[-1]}")
     if not same_rank and method.rank is not None:
-        stretched.append(f"its rank is not told, here {method.rank}")
-    if stretched:
-        assumed: Basis = "assumed"
-        basis, source = assumed, f"{source}; {', '.join(stretched)}"
+        doubts.append("at a rank that is not told")
+    caveat = ", ".join(doubts)
+    basis: Basis = "assumed" if doubts else study.basis
+    figure = Figure(value, basis, f"{study.source}; {caveat}" if caveat else study.source)
     scale = f"{study.metric}, {study.title}"
-    return Quality(Figure(value, basis, source), study.metric, "higher", scale, study.spread)
+    return Quality(figure, study.source, caveat, study.metric, "higher", scale, study.spread)

@@ -78,15 +78,19 @@ def show(figure: Figure, decimals: int) -> str:
 
 
 def _choose_shown(options: Sequence[Option]) -> list[Option]:
-    """Three Pareto-optimal rows of each method: the ends and the middle; one of the user's own."""
+    """Of each method's Pareto-optimal rows the ends and the middle; one of the user's own."""
     shown: list[Option] = []
     for title in dict.fromkeys(row.title for row in options):
         of_method = [row for row in options if row.title == title]
         rows = [row for row in of_method if row.pareto]
         if not rows and not of_method[0].candidate.changes:
             rows = of_method[:1]
-        places = sorted({0, len(rows) // 2, len(rows) - 1}) if rows else []
-        shown += [rows[place] for place in places]
+        priced = [row for row in rows if row.estimate.usd is not None]
+        unpriced = [row for row in rows if row.estimate.usd is None]
+        shown += [
+            priced[place] for place in sorted({0, len(priced) // 2, len(priced) - 1}) if priced
+        ]
+        shown += unpriced[:1]
     return shown
 
 
@@ -152,16 +156,18 @@ def _note_qualities(options: Sequence[Option]) -> Iterator[str]:
     known = [row.quality for row in options if row.quality is not None]
     for scale in dict.fromkeys(quality.scale for quality in known):
         of_scale = [quality for quality in known if quality.scale == scale]
-        sources = dict.fromkeys(
-            f"{quality.value.basis}: {quality.value.source}" for quality in of_scale
-        )
+        source = " and ".join(dict.fromkeys(quality.source for quality in of_scale))
         spread = max(quality.spread for quality in of_scale)
         blur = (
             f" Leads up to {spread:.3f} say nothing and are not ranked."
             if spread > 0
             else " How far re-runs differ is not known."
         )
-        yield from _wrap(f"Expected is {scale} ({'; '.join(sources)}).{blur}")
+        yield from _wrap(f"Expected is {scale} ({source}).{blur}")
+    for caveat in dict.fromkeys(row.quality.caveat for row in options if row.quality):
+        titles = [row.title for row in options if row.quality and row.quality.caveat == caveat]
+        if caveat:
+            yield from _wrap(f"Expected of {', '.join(dict.fromkeys(titles))}: {caveat}.")
     unknown = list(dict.fromkeys(row.title for row in options if row.quality is None))
     if unknown and known:
         yield from _wrap(
