@@ -18,7 +18,7 @@ from luthier.plan.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 from luthier.recipe.schema import Recipe
 
-LORA = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8, "lora_target_linear": True}
+LORA: dict[str, Any] = {"adapter": "lora", "lora_r": 4, "lora_alpha": 8, "lora_target_linear": True}
 
 
 def make_recipe(base: Path, data: Path, **changes: Any) -> Recipe:

@@ -31,7 +31,12 @@ from luthier.plan.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 
 A100 = build_machine(find_device("A100-80GB"), 1, "none", None)
-LORA = {"adapter": "lora", "lora_r": 16, "lora_alpha": 16, "lora_target_linear": True}
+LORA: dict[str, Any] = {
+    "adapter": "lora",
+    "lora_r": 16,
+    "lora_alpha": 16,
+    "lora_target_linear": True,
+}
 LOAD = Load(800.0, 800.0, 200.0, 0.5, 1)
 
 
@@ -129,12 +134,13 @@ def test_another_load_is_scaled_by_the_model_of_a_step(store: Path) -> None:
     assert found.peak_gib is None
 
 
-def test_a_new_projection_s_time_is_spread_over_the_recipe_s_own_gap(store: Path) -> None:
-    galore = {"optimizer": "galore_adamw", "galore_rank": 8}
+def test_a_new_projection_s_time_is_spread_over_the_run(store: Path) -> None:
+    galore: dict[str, Any] = {"optimizer": "galore_adamw", "galore_rank": 8}
     write(store, measure(build(**galore), 0.5, projection_seconds=10.0))
     found = find_calibration(build(galore_update_proj_gap=100, **galore), A100)
     assert found is not None
-    assert found.tokens_per_second.value == pytest.approx(800 / (0.5 + 10.0 / 100))
+    # 250 steps with one in the first, one after 100 and one after 200.
+    assert found.tokens_per_second.value == pytest.approx(800 / (0.5 + 10.0 * 3 / 250))
 
 
 def test_a_line_that_is_no_calibration_is_named_with_its_file(store: Path) -> None:

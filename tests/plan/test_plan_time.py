@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,14 @@ from luthier.plan.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 
 ROOT = Path(__file__).parents[2]
-LORA = {"adapter": "lora", "lora_r": 16, "lora_alpha": 16, "lora_target_linear": True}
+LORA: dict[str, Any] = {
+    "adapter": "lora",
+    "lora_r": 16,
+    "lora_alpha": 16,
+    "lora_target_linear": True,
+}
 
-PAIRS = [{"path": "pairs.jsonl", "type": "preference"}]
+PAIRS: list[dict[str, str]] = [{"path": "pairs.jsonl", "type": "preference"}]
 
 
 @pytest.fixture(autouse=True)
@@ -170,9 +175,10 @@ def test_a_tiny_model_waits_for_its_kernels() -> None:
 def test_what_costs_more_takes_longer() -> None:
     base = seconds(build(tokens=2048, **LORA))
     assert seconds(build(tokens=2048, peft_use_dora=True, **LORA)) > base
-    assert seconds(build(tokens=2048, **{**LORA, "adapter": "qlora", "load_in_4bit": True})) > base
-    galore = {"optimizer": "galore_adamw", "galore_rank": 128}
-    rare = {**galore, "galore_update_proj_gap": 1000}
+    packed: dict[str, Any] = {**LORA, "adapter": "qlora", "load_in_4bit": True}
+    assert seconds(build(tokens=2048, **packed)) > base
+    galore: dict[str, Any] = {"optimizer": "galore_adamw", "galore_rank": 128}
+    rare: dict[str, Any] = {**galore, "galore_update_proj_gap": 1000}
     assert (
         seconds(build(**galore))
         > seconds(build(**rare))
@@ -248,11 +254,9 @@ def test_every_group_left_out_of_the_fit_is_predicted_within_a_fifth(
 ) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.chdir(ROOT)
-    import planner_rows
-    import planner_time
-
-    rows = [planner_time.time_row(row) for row in planner_rows.read_rows()]
+    published: Any = importlib.import_module("planner_rows")
+    timing: Any = importlib.import_module("planner_time")
+    rows = [timing.time_row(row) for row in published.read_rows()]
     assert statistics.median(abs(row.error()) for row in rows) < 0.10
-    for group in planner_time.leave_groups_out(rows):
+    for group in timing.leave_groups_out(rows):
         assert group.median < 0.20, group
-    sys.modules.pop("planner_time")

@@ -18,9 +18,9 @@ from luthier.files import read_json_lines
 from luthier.plan.figure import Figure
 from luthier.plan.hardware import Device, Machine
 from luthier.plan.model_facts import ModelFacts
+from luthier.plan.optimizer_work import projections_per_step
 from luthier.plan.step_time import count_step_tokens, estimate_step
 from luthier.plan.workload import Workload
-from luthier.recipe.resolve import resolve_projection
 from luthier.recipe.schema import Recipe
 
 STORE_VARIABLE = "LUTHIER_CALIBRATIONS"
@@ -211,11 +211,10 @@ def _is_same(measured: Load, planned: Load) -> bool:
     return all(abs(one - other) <= SAME_LOAD * max(one, other) for one, other in pairs)
 
 
-def _step_seconds(calibration: Calibration, recipe: Recipe) -> float:
-    """Seconds of an average step, new projections spread over the steps between two."""
-    projection = resolve_projection(recipe)
-    gap = projection.update_proj_gap if projection else 1
-    return calibration.step_seconds + calibration.projection_seconds / gap
+def _step_seconds(calibration: Calibration, workload: Workload) -> float:
+    """Seconds of an average step, the run's new projections spread over its steps."""
+    projecting = calibration.projection_seconds * projections_per_step(workload)
+    return calibration.step_seconds + projecting
 
 
 def _say(calibration: Calibration) -> str:
@@ -223,7 +222,7 @@ def _say(calibration: Calibration) -> str:
 
 
 def _as_measured(calibration: Calibration, workload: Workload, machine: Machine) -> Calibrated:
-    seconds = _step_seconds(calibration, workload.recipe)
+    seconds = _step_seconds(calibration, workload)
     tokens = calibration.load.mean_tokens * calibration.load.accumulation * _at_once(machine)
     source = _say(calibration)
     return Calibrated(
@@ -246,7 +245,7 @@ def _scale(calibration: Calibration, workload: Workload, machine: Machine) -> Ca
     )
     here = estimate_step(workload, machine).seconds.value
     there = estimate_step(as_measured, machine).seconds.value
-    seconds = _step_seconds(calibration, workload.recipe) * here / there
+    seconds = _step_seconds(calibration, workload) * here / there
     source = f"from a calibration of {_say(calibration)}, for other micro-batches"
     rate = Figure(count_step_tokens(workload, machine) / seconds, "computed", source)
     return Calibrated(rate, None, calibration)

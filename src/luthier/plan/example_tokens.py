@@ -27,12 +27,12 @@ class Counter(NamedTuple):
     """How texts are counted.
 
     Attributes:
-        count: texts → tokens of each.
+        count_texts: texts → tokens of each.
         basis: of what it gives.
         source: in a few words.
     """
 
-    count: CountTexts
+    count_texts: CountTexts
     basis: Basis
     source: str
 
@@ -84,7 +84,7 @@ def count_examples(
     texts: list[str] = []
     for example in examples:
         texts += [message.content for message in _all_turns(example)] or [example.text or ""]
-    counts = iter(counter.count(texts))
+    counts = iter(counter.count_texts(texts))
     return [_count_example(example, counts, train_on_inputs) for example in examples]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -83,6 +84,7 @@ def _count_projected(
         min(projection.rank, t.inputs, t.outputs) * max(t.inputs, t.outputs) * t.copies
         for t in targets
     )
+    per_step = projections_per_step(workload)
     flops = svd = 0.0
     for target in targets:
         long, short = max(target.inputs, target.outputs), min(target.inputs, target.outputs)
@@ -93,18 +95,26 @@ def _count_projected(
         if projection.svd == "exact":
             svd += count * (SVD_TALL * long * short**2 + SVD_SQUARE * short**3)
         else:
-            flops += (
-                count * RANDOMISED_PASSES * 2.0 * long * short * (rank + OVERSAMPLING)
-            ) / projection.update_proj_gap
+            passes = RANDOMISED_PASSES * 2.0 * long * short * (rank + OVERSAMPLING)
+            flops += count * passes * per_step
     moved = (plain * FUSED_NUMBERS + projected * numbers + low * FUSED_NUMBERS) * number
     moved += clip * workload.trainable
     matrices = facts.layers * sum(target.copies for target in targets)
     return OptimizerWork(
         moved / shards,
         flops / shards,
-        svd / projection.update_proj_gap / shards,
+        svd * per_step / shards,
         matrices * KERNELS_PER_PROJECTED_WEIGHT,
     )
+
+
+def projections_per_step(workload: Workload) -> float:
+    """New projections in an average step: one in the first, then one after every gap."""
+    projection = resolve_projection(workload.recipe)
+    if projection is None:
+        return 0.0
+    steps = max(1.0, workload.optimizer_steps.value)
+    return math.ceil(steps / projection.update_proj_gap) / steps
 
 
 def list_projected(projection: Projection, linears: Sequence[Linear]) -> list[Linear]:

@@ -38,11 +38,11 @@ class RowSample(NamedTuple):
     """What was read of one dataset.
 
     Attributes:
-        count: all of its rows.
+        rows: how many it has in all.
         examples: up to SAMPLED_ROWS of them, spread over what was read.
     """
 
-    count: Figure
+    rows: Figure
     examples: list[Example]
 
 
@@ -57,11 +57,11 @@ def sample_rows(source: DatasetSource) -> RowSample | None:
     samples = [_sample_file(file, source) for file in _list_files(source)]
     if not samples:
         return None
-    firmest = all(sample.count.basis == "measured" for sample in samples)
+    firmest = all(sample.rows.basis == "measured" for sample in samples)
     count = Figure(
-        sum(sample.count.value for sample in samples),
+        sum(sample.rows.value for sample in samples),
         "measured" if firmest else "computed",
-        samples[0].count.source if len(samples) == 1 else f"rows of {len(samples)} files",
+        samples[0].rows.source if len(samples) == 1 else f"rows of {len(samples)} files",
     )
     examples = [example for sample in samples for example in sample.examples]
     return RowSample(count, spread(examples, SAMPLED_ROWS))

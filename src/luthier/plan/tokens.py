@@ -109,7 +109,7 @@ def _count_at_hand(
 ) -> TokenCount | None:
     samples = [sample_rows(source) for source in recipe.datasets]
     known = [sample for sample in samples if sample is not None]
-    total = sum(sample.count.value for sample in known) if len(known) == len(samples) else None
+    total = sum(sample.rows.value for sample in known) if len(known) == len(samples) else None
     trained = None if total is None else total - _held_out(recipe, total)
     folder = prepared or _folder_of(recipe.dataset_prepared_path)
     if folder is not None and len(recipe.datasets) == 1:
@@ -148,7 +148,7 @@ def _held_out(recipe: Recipe, total: float) -> float:
 def _count_validation(recipe: Recipe, total: float, basis: Basis) -> Figure:
     if recipe.test_datasets:
         samples = [sample_rows(source) for source in recipe.test_datasets]
-        rows = [sample.count.value for sample in samples if sample is not None]
+        rows = [sample.rows.value for sample in samples if sample is not None]
         return Figure(sum(rows), "computed", "rows of test_datasets")
     held = _held_out(recipe, total)
     return Figure(held, basis, "val_set_size") if held else NO_VALIDATION
@@ -173,10 +173,10 @@ def _from_rows(
     counted: Sequence[list[ExampleTokens]],
     counter: Counter,
 ) -> TokenCount:
-    rows = sum(sample.count.value for sample in samples)
+    rows = sum(sample.rows.value for sample in samples)
     kept = [_fit(items, recipe) for items in counted]
     left = [
-        sample.count.value * (len(fitting) / max(1, len(items)))
+        sample.rows.value * (len(fitting) / max(1, len(items)))
         for sample, items, fitting in zip(samples, counted, kept, strict=True)
     ]
     examples = sum(left) * (1 - _held_out(recipe, rows) / rows)
@@ -188,11 +188,9 @@ def _from_rows(
     means = [np.array(items, dtype=float).mean(0) for items in kept if items]
     weights = np.array([share for share, items in zip(left, kept, strict=True) if items])
     tokens, _, supervised = (float(x) for x in np.average(np.array(means), axis=0, weights=weights))
-    basis = weakest(*(sample.count for sample in samples))
+    basis = weakest(*(sample.rows for sample in samples))
     return TokenCount(
-        Figure(
-            round(examples), basis if sum(left) == rows else "computed", samples[0].count.source
-        ),
+        Figure(round(examples), basis if sum(left) == rows else "computed", samples[0].rows.source),
         Figure(tokens, counter.basis, counter.source),
         _longest(recipe, samples, kept, counter),
         Figure(supervised / tokens, counter.basis, counter.source),
@@ -209,7 +207,7 @@ def _longest(
 ) -> Figure:
     """The longest example: of all rows, or somewhat more than the longest of those sampled."""
     longest = max(item.longest_sequence for items in kept for item in items)
-    if all(len(s.examples) >= s.count.value for s in samples):
+    if all(len(s.examples) >= s.rows.value for s in samples):
         return Figure(longest, counter.basis, counter.source)
     bound = min(recipe.sequence_len, round(longest * LONGER_THAN_SAMPLED))
     return Figure(bound, "assumed", f"of {sum(map(len, kept))} sampled rows, and 15% more")
