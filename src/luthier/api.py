@@ -63,9 +63,10 @@ def plan(
         RecipeError: every mistake of the file at once.
         PlanError: a fact that is missing, and the flag that supplies it.
     """
-    from luthier.plan.choice import Limits, choose, make_it_fit
+    from luthier.plan.choice import Limits, choose
     from luthier.plan.inputs import PlanInputs, inputs_of_arm
     from luthier.plan.render import Plan
+    from luthier.plan.row_estimate import make_it_fit
     from luthier.plan.run_plan import Surroundings, plan_run
     from luthier.plan.study_plan import plan_study
     from luthier.recipe.study import LoadedStudy
@@ -81,7 +82,11 @@ def plan(
         found = plan_run(Path(path).stem, loaded.recipe, flags, Surroundings(place))
         runs, inputs = (found,), flags
     limits = Limits(budget_usd, deadline_hours)
-    changes = {run.name: make_it_fit(run) for run in runs if run.memory.fits != "yes"}
+    changes = {
+        run.name: make_it_fit(run.workload, run.machine, run.counts)
+        for run in runs
+        if run.memory.fits != "yes"
+    }
     return Plan(found, changes, choose(runs[0], inputs, limits) if any(limits) else None)
 
 

@@ -28,6 +28,11 @@ from luthier.recipe.study import TaskSpec
 # A machine of one's own costs nothing by the hour, so a missing price is no gap in its plan.
 RENTED = ("nvidia", "amd")
 
+NOT_SHARED = (
+    "Luthier's own loop does not share a model among devices or with the computer's memory yet; "
+    "the plan holds for a loop like it that does."
+)
+
 
 class RunPlan(NamedTuple):
     """What one run takes.
@@ -114,6 +119,8 @@ def plan_run(
     evaluation = build_evaluation_load(around.tasks, around.test_examples, counts)
     time = estimate_time(workload, machine, evaluation, _stated_rate(workload, inputs))
     cost = estimate_cost(time, machine) if counted else None
+    if engine == "luthier" and machine.sharding not in ("none", "ddp"):
+        warnings.append(NOT_SHARED)
     if cost is not None and machine.device.kind in RENTED:
         warnings += cost.warnings
     return RunPlan(
