@@ -1,4 +1,4 @@
-"""What a study's evaluation can tell, before it is run, and what to say first of one that cannot."""
+"""What a study's evaluation can tell before it is run, and what to say where that is too little."""
 
 from __future__ import annotations
 
@@ -197,11 +197,14 @@ def _needed(pairs: Sequence[ArmPair]) -> str:
 def _warn_of_baseline(
     pairs: Sequence[ArmPair], scores: Mapping[str, float], baseline: str | None
 ) -> list[str]:
+    if baseline is None or baseline not in scores:
+        return []
     near = [
-        (other, scores[other] - scores[baseline])
+        (name, scores[name] - scores[baseline])
         for pair in pairs
-        if baseline in (pair.lower, pair.higher) and baseline is not None
-        for other in [pair.higher if pair.lower == baseline else pair.lower]
+        if baseline in (pair.lower, pair.higher)
+        for name in (pair.lower, pair.higher)
+        if name != baseline
     ]
     if not near:
         return []

@@ -59,7 +59,7 @@ def compute_z(n: int, baseline_n: int) -> FloatArray:
     pooled = (yes + base_yes) / (n + baseline_n)
     variance = pooled * (1 - pooled) * (1 / n + 1 / baseline_n)
     error = np.sqrt(np.where(variance > 0, variance, 1.0))
-    return cast("FloatArray", np.abs(yes / n - base_yes / baseline_n) / error)
+    return np.abs(yes / n - base_yes / baseline_n) / error
 
 
 @lru_cache(maxsize=8)

@@ -28,7 +28,7 @@ FEW_EXPECTED = 20
 """Expected yes (or no) answers below which they are summed however many examples there are."""
 
 TABULATED_UP_TO = 16_384
-"""Discordant examples up to which McNemar's edges are kept for the next question."""
+"""Discordant examples up to which McNemar's power is summed; beyond, it is normal to 0.005."""
 
 WINDOW_DEVIATIONS, WINDOW_COUNTS = 6.5, 20
 """How far from its mean a count is summed over; what lies beyond is below 1e-9."""
@@ -69,6 +69,8 @@ def compute_mcnemar_power(disagreement: float, difference: float, n: int, alpha:
 
     if disagreement <= 0:
         return 0.0
+    if n * disagreement > TABULATED_UP_TO:
+        return _approximate_mcnemar_power(disagreement, difference, n, alpha)
     discordant_K, weight_K = _binomial_window(n, min(1.0, disagreement))
     gained_share = min(1.0, max(0.0, (disagreement + difference) / (2 * disagreement)))
     critical_K = _find_mcnemar_edge(discordant_K, alpha)
@@ -78,23 +80,30 @@ def compute_mcnemar_power(disagreement: float, difference: float, n: int, alpha:
     return float(np.sum(weight_K * np.where(is_decidable, np.minimum(either_K, 1.0), 0.0)))
 
 
+def _approximate_mcnemar_power(
+    disagreement: float, difference: float, n: int, alpha: float
+) -> float:
+    """Normal closed form, with the continuity correction that the exact test amounts to."""
+    error = math.sqrt(max(0.0, disagreement - difference * difference) / n)
+    critical = compute_normal_quantile(1 - alpha / 2) * math.sqrt(disagreement / n) + 1 / n
+    if error == 0:
+        return float(abs(difference) > critical)
+    distance = abs(difference)
+    return _normal_tail((critical - distance) / error) + _normal_tail((critical + distance) / error)
+
+
 def _find_mcnemar_edge(discordant_K: FloatArray, alpha: float) -> FloatArray:
     """Largest smaller count that is still significant; −1 where none is."""
     last = int(discordant_K[-1])
-    if last >= TABULATED_UP_TO:
-        return _search_mcnemar_edge(discordant_K, alpha)
     table = _tabulate_mcnemar_edge(max(64, 1 << last.bit_length()), alpha)
     return table[int(discordant_K[0]) : last + 1]
 
 
 @lru_cache(maxsize=64)
 def _tabulate_mcnemar_edge(count: int, alpha: float) -> FloatArray:
-    return _search_mcnemar_edge(np.arange(count, dtype=np.float64), alpha)
-
-
-def _search_mcnemar_edge(discordant_K: FloatArray, alpha: float) -> FloatArray:
     from scipy.special import bdtr
 
+    discordant_K = np.arange(count, dtype=np.float64)
     quantile = compute_normal_quantile(1 - alpha / 2)
     # Two above the normal approximation: the edge is reached from there in a few steps down.
     guess = np.floor(discordant_K / 2 - quantile * np.sqrt(discordant_K) / 2) + 2

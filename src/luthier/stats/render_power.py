@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from luthier.stats.power import Outlook, PowerReport, Reach
 from luthier.stats.power_question import PowerQuestion
@@ -56,7 +56,10 @@ def _title(question: PowerQuestion) -> str:
 
 
 def _build_table(
-    title: str, outlooks: Sequence[Outlook], question: PowerQuestion, write
+    title: str,
+    outlooks: Sequence[Outlook],
+    question: PowerQuestion,
+    write: Callable[[PowerQuestion, Reach], str],
 ) -> list[str]:
     corrected = question.comparisons > 1
     heads = ["one comparison", f"first of {question.comparisons} (Holm)"] if corrected else [""]

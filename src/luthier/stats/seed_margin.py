@@ -10,8 +10,6 @@ squares of two margins (Howe 1974) in as few as 2.3. The weight below keeps to 4
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -49,4 +47,4 @@ def compute_critical_square(
     whole = seed_square + weight * example_square
     share = np.where(whole > 0, seed_square / np.where(whole > 0, whole, 1.0), 0.0)
     squared_t = example_t**2 + (seed_t**2 - example_t**2) * share
-    return cast("FloatArray", (example_variance + seed_variance) * squared_t)
+    return (example_variance + seed_variance) * squared_t
