@@ -45,10 +45,10 @@ _USUAL_PRODUCT_SHARE: Mapping[str, float] = {
     "nvidia": 0.75,
     "amd": 0.50,
     "unified": 0.75,
-    "cpu": 0.70,
+    "cpu": 0.85,
 }
 # Products of width h reach h / (h + this) of that: the edges of tiles and the last wave.
-HALF_WIDTH = 250
+HALF_WIDTH, CPU_HALF_WIDTH = 250, 16
 # FlashAttention-2 against the products' peak (Dao 2023, figure 4: 0.5 to 0.7 on an A100).
 ATTENTION_SHARE = 0.55
 # What streaming kernels get of the nominal bandwidth, and what a layer's many short ones do
@@ -91,7 +91,7 @@ _FLOAT32_SHARES: Mapping[str, float] = {
 USUAL_FLOAT32_SHARE, TF32_SHARE = 1 / 16, 1 / 2
 # An exact singular value decomposition against the float32 peak: some ten minutes for all of
 # LLaMA-7B's gradients on an A100, as GaLore's users report, is 4% of it. LAPACK does better.
-SVD_SHARE, CPU_SVD_SHARE = 0.04, 0.25
+SVD_SHARE, CPU_SVD_SHARE = 0.04, 0.50
 
 
 class Speeds(NamedTuple):
@@ -142,8 +142,8 @@ def product_share(device: Device) -> Figure:
 def cache_speed_up(device: Device, tensor_bytes: float) -> float:
     """How much faster than from memory kernels move tensors of this size: 1 to CACHE_SPEED_UP."""
     if device.kind == "cpu":
-        # Its bandwidth is stated for all levels together.
-        return 1.0
+        # Its caches hold a layer's tensors; exponentials take what that gains in part.
+        return CACHE_SPEED_UP
     name = _find_name(device, _CACHE_MB)
     cache = _CACHE_MB[name] if name is not None else USUAL_CACHE_MB
     # One tensor is read while the next is written.
@@ -165,7 +165,7 @@ def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
     # A processor's peak is stated for float32, which it computes in.
     plain = peak if cpu else peak * _float32_share(device, recipe)
     top = plain if choose_precision(recipe, device) == "float32" else peak
-    products = top * share.value * width / (width + HALF_WIDTH)
+    products = top * share.value * width / (width + (CPU_HALF_WIDTH if cpu else HALF_WIDTH))
     return Speeds(
         product_flops=products,
         attention_flops=top * ATTENTION_SHARE,
