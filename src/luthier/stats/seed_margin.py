@@ -21,7 +21,7 @@ to 8 degrees of freedom (scripts/check_error_rates.py); no study's scores entere
 
 
 def compute_critical_square(
-    example_variance: float,
+    example_variance: float | FloatArray,
     example_df: float,
     seed_variance: float | FloatArray,
     seed_df: float,
@@ -35,14 +35,15 @@ def compute_critical_square(
     is a function of the ratio of two variances; this function of it is ours.
 
     Args:
-        seed_variance: one estimate, or many at once.
+        example_variance, seed_variance: one estimate, or many at once.
+        tail: a probability below ½.
     """
     from scipy.special import stdtrit
 
     example_t = -float(stdtrit(example_df, tail))
     seed_t = -float(stdtrit(seed_df, tail))
     weight = WEIGHT * min(1.0, seed_df / 2) * example_t / max(seed_t, 1e-300)
-    example_square = example_variance * example_variance
+    example_square = np.asarray(example_variance, dtype=np.float64) ** 2
     seed_square = np.asarray(seed_variance, dtype=np.float64) ** 2
     whole = seed_square + weight * example_square
     share = np.where(whole > 0, seed_square / np.where(whole > 0, whole, 1.0), 0.0)

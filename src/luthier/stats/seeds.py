@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from luthier.stats.proportions import Interval
 from luthier.stats.seed_margin import compute_critical_square
+from luthier.stats.seed_variance import split_variance
 
 FloatArray = NDArray[np.float64]
 
@@ -86,53 +87,21 @@ def estimate_crossed_difference(
     between runs of different methods; unpaired stays on the safe side. What varies by seed and
     example at once is counted once, within the seed part.
 
-    The arms' seeds are taken to vary alike, as in Student's test and the analysis of variance:
-    degrees of freedom that are themselves estimated from 2 or 3 seeds (Welch) find too little.
-
     An arm with one seed contributes no seed variance: true for an untouched model, otherwise
     unmeasured, which the rendered comparison says.
-
-    For yes/no scores the example variance is at least that of one win and one loss among N ties,
-    so that 0 against 100% still has a width.
 
     Args:
         arm_SN, baseline_SN: scores, one row per seed, the same N ≥ 2 examples in both.
 
     Measured false positive rates: docs/statistics.md.
-
-    Source: Owen (2007), "The pigeonhole bootstrap", Annals of Applied Statistics 1, 386–411;
-    Satterthwaite (1946), Biometrics Bulletin 2, 110–114.
     """
-    differences_N = arm_SN.mean(axis=0) - baseline_SN.mean(axis=0)
-    count = len(differences_N)
-    arms = [scores_SN for scores_SN in (arm_SN, baseline_SN) if len(scores_SN) > 1]
-    freedoms = [len(scores_SN) - 1 for scores_SN in arms]
-    means = [scores_SN.mean(axis=1) for scores_SN in arms]
-    squares = sum(float(((mean_S - mean_S.mean()) ** 2).sum()) for mean_S in means)
-    spread = squares / sum(freedoms)
-    shared = sum(_interaction_variance(scores_SN) for scores_SN in arms)
-    # The seed means already contain the interaction: taken from the examples' part, which is the
-    # well-measured one, it is not counted twice.
-    example_variance = max(0.0, float(differences_N.var(ddof=1)) / count - shared)
-    smallest = 2 / ((count + 2) * (count + 1)) if yes_no else 0.0
+    parts = split_variance(arm_SN, baseline_SN, yes_no=yes_no)
+    count = arm_SN.shape[-1]
     return CrossedEstimate(
-        difference=float(differences_N.mean()),
-        example_variance=max(smallest, example_variance),
+        difference=float(parts.difference),
+        example_variance=float(parts.examples),
         example_df=count - 1,
-        seed_variance=spread * sum(1 / len(scores_SN) for scores_SN in arms),
-        seed_df=sum(freedoms),
+        seed_variance=float(parts.seeds),
+        seed_df=parts.seed_df,
         smallest_p=2.0 ** (1 - count),
     )
-
-
-def _interaction_variance(scores_SN: FloatArray) -> float:
-    """Share of the mean's variance from what neither the seed nor the example alone explains."""
-    seeds, count = scores_SN.shape
-    residual_SN = (
-        scores_SN
-        - scores_SN.mean(axis=1, keepdims=True)
-        - scores_SN.mean(axis=0, keepdims=True)
-        + scores_SN.mean()
-    )
-    mean_square = float((residual_SN**2).sum()) / ((seeds - 1) * (count - 1))
-    return mean_square / (seeds * count)
