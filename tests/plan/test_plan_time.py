@@ -256,7 +256,8 @@ def test_every_group_left_out_of_the_fit_is_predicted_within_a_fifth(
     monkeypatch.chdir(ROOT)
     published: Any = importlib.import_module("planner_rows")
     timing: Any = importlib.import_module("planner_time")
-    rows = [timing.time_row(row) for row in published.read_rows()]
+    known = (r for r in published.read_rows() if not r.method.endswith(timing.ONLY_MEMORY))
+    rows = [timing.time_row(row) for row in known]
     assert statistics.median(abs(row.error()) for row in rows) < 0.10
     for group in timing.leave_groups_out(rows):
         assert group.median < 0.20, group
