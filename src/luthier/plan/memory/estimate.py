@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from luthier.plan.engines import ENGINES, EngineTraits
 from luthier.plan.figure import Figure, weakest
 from luthier.plan.hardware import Machine
+from luthier.plan.memory.cpu_process import measure_process
 from luthier.plan.memory.device_figure import estimate_device_gib, judge_fit
 from luthier.plan.memory.layer import AdapterOn, measure_layer
 from luthier.plan.memory.logits import measure_logits
@@ -28,9 +29,6 @@ from luthier.recipe.schema import Recipe
 
 GIB = 2**30
 ADAPTER_BYTES = 4  # of a weight: adapters are float32 whatever the base is
-# Resident memory of a process that has imported PyTorch and transformers and loaded no model.
-CPU_PROCESS_GIB = 0.55
-
 PARTS = ("weights", "gradients", "optimizer", "adapter", "activations", "logits", "overhead")
 
 
@@ -70,6 +68,8 @@ def estimate_memory(
     shares = choose_shares(machine)
     run = _gather(workload, machine, traits, formats)
     peak = find_peak(run, shares)
+    if machine.device.kind == "cpu":
+        peak = peak._replace(overhead=measure_process(peak.total, workload.recipe, workload.facts))
     tokens = workload.longest_tokens
     parts = {name: _part(name, peak, workload, machine) for name in PARTS}
     allocated = Figure(
@@ -89,7 +89,7 @@ def estimate_memory(
 def _part(name: str, peak: Held, workload: Workload, machine: Machine) -> Figure:
     value = getattr(peak, name) / GIB
     if name == "overhead" and machine.device.kind == "cpu":
-        return Figure(value, "assumed", "a process with PyTorch imported")
+        return Figure(value, "assumed", "a process with PyTorch imported, and gaps in its heap")
     if name in ("activations", "logits"):
         tokens = workload.longest_tokens
         figures = (tokens, workload.supervised_share) if name == "logits" else (tokens,)
@@ -140,7 +140,7 @@ def _gather(
         checkpoints=recipe.gradient_checkpointing,
         accumulates=recipe.gradient_accumulation_steps > 1,
         trains_base=full,
-        overhead=CPU_PROCESS_GIB * GIB if on_cpu else traits.workspace_mib * 2**20,
+        overhead=0.0 if on_cpu else traits.workspace_mib * 2**20,
     )
 
 
