@@ -19,7 +19,7 @@ LORA: dict[str, Any] = {
     "lora_alpha": 16,
     "lora_target_modules": QKVO,
 }
-QLORA = {**LORA, "adapter": "qlora", "load_in_4bit": True}
+QLORA: dict[str, Any] = {**LORA, "adapter": "qlora", "load_in_4bit": True}
 
 
 def make_workload(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from plan_cases import LORA, QLORA, estimate, make_machine
 
 from luthier.plan.model_config import read_facts
+from luthier.plan.workload import Engine
 
 MISTRAL = read_facts("mistralai/Mistral-7B-v0.1")
 LLAMA3 = read_facts("meta-llama/Meta-Llama-3-8B")
 GIB = 2**30
+NOTHING: dict[str, Any] = {}
 # (inputs + outputs) of q, k, v, o at rank 16 in 32 layers.
 MISTRAL_ADAPTER = 16 * (8192 + 5120 + 5120 + 8192) * 32
 
@@ -104,11 +108,11 @@ def test_zero3_with_offload_leaves_two_layers_and_the_root() -> None:
 
 
 def test_stock_dpo_holds_a_second_model_and_lora_none() -> None:
-    pairs = {"rl": "dpo", "datasets": [{"path": "p.jsonl", "type": "chatml.intel"}]}
-    plain, paired = (estimate(MISTRAL, 16, "transformers", **keys) for keys in ({}, pairs))
+    pairs: dict[str, Any] = {"rl": "dpo", "datasets": [{"path": "p.jsonl", "type": "chatml.intel"}]}
+    plain, paired = (estimate(MISTRAL, 16, "transformers", **keys) for keys in (NOTHING, pairs))
     extra = paired.allocated_gib.value - plain.allocated_gib.value
     assert extra == pytest.approx(2 * 7_241_732_096 / GIB, rel=1e-3)
-    lora = (estimate(MISTRAL, 16, "transformers", **LORA, **keys) for keys in ({}, pairs))
+    lora = (estimate(MISTRAL, 16, "transformers", **LORA, **keys) for keys in (NOTHING, pairs))
     one, two = (item.allocated_gib.value for item in lora)
     assert one == pytest.approx(two)
 
@@ -125,10 +129,10 @@ def test_a_72b_model_in_bfloat16_does_not_fit_an_h200_with_galore() -> None:
 
 @pytest.mark.parametrize("keys", [{}, LORA, QLORA, {**LORA, "peft_use_dora": True}])
 @pytest.mark.parametrize("engine", ["luthier", "transformers", "fused-loss", "liger"])
-def test_more_tokens_never_take_less_memory(keys: dict[str, object], engine: str) -> None:
+def test_more_tokens_never_take_less_memory(keys: dict[str, Any], engine: Engine) -> None:
     for checkpointing in (True, False):
         peaks = [
-            estimate(LLAMA3, n, engine, gradient_checkpointing=checkpointing, **keys)  # pyright: ignore
+            estimate(LLAMA3, n, engine, gradient_checkpointing=checkpointing, **keys)
             for n in (512, 4096, 32768)
         ]
         sizes = [peak.allocated_gib.value for peak in peaks]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import sys
 from pathlib import Path
@@ -18,11 +19,11 @@ pytestmark = pytest.mark.skipif(not MEASURED.exists(), reason=f"{MEASURED} is no
 def predicted() -> list[Any]:
     sys.path.insert(0, "benchmarks")
     try:
-        from planner_memory import predict_row
-        from planner_rows import read_rows
+        predict: Any = importlib.import_module("planner_memory")
+        rows: Any = importlib.import_module("planner_rows")
     finally:
         sys.path.remove("benchmarks")
-    return [predict_row(row) for row in read_rows()]
+    return [predict.predict_row(row) for row in rows.read_rows()]
 
 
 def spread(items: list[Any], collection: str, several: bool) -> tuple[float, float]:

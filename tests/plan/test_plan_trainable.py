@@ -61,7 +61,7 @@ def test_full_fine_tuning_trains_every_weight() -> None:
 
 def test_a_name_of_no_layer_is_refused_with_the_nearest() -> None:
     facts = read_facts("Qwen/Qwen2.5-7B")
-    with pytest.raises(PlanError, match="q_prj.*Did you mean q_proj"):
+    with pytest.raises(PlanError, match=r"q_prj.*Did you mean q_proj"):
         make_workload(
             facts, 16, adapter="lora", lora_r=4, lora_alpha=4, lora_target_modules=["q_prj"]
         )
