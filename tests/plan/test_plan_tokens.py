@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from luthier.errors import PlanError
+from luthier.plan.figure import Figure
 from luthier.plan.row_sample import WHOLE_BYTES
 from luthier.plan.tokens import count_tokens
 from luthier.recipe.load import parse_recipe
@@ -49,6 +50,12 @@ def test_rows_that_are_not_at_hand_are_asked_for_by_their_flags() -> None:
         count_tokens(make_recipe("somebody/data"))
     with pytest.raises(PlanError, match=r"Give --average-tokens, or"):
         count_tokens(make_recipe("somebody/data"), samples=10)
+
+
+def test_a_misspelt_file_is_answered_with_its_neighbour(tmp_path: Path) -> None:
+    write_chats(tmp_path / "chat.jsonl", ["yes"])
+    with pytest.raises(PlanError, match=r"Did you mean .*chat\.jsonl\?"):
+        count_tokens(make_recipe(tmp_path / "chats.jsonl"))
 
 
 def test_without_a_tokenizer_four_characters_are_a_token(tmp_path: Path) -> None:
@@ -131,11 +138,20 @@ def test_tokenised_data_of_an_earlier_run_are_measured(
     assert counts.supervised_share.value == supervised / tokens
 
 
-def test_of_a_large_file_the_beginning_is_read_and_the_rest_estimated(tmp_path: Path) -> None:
+def test_the_lines_of_a_large_file_are_counted_and_its_beginning_is_read(tmp_path: Path) -> None:
     file = tmp_path / "many.jsonl"
     row = json.dumps({"text": "word " * 100}) + "\n"
     rows = 2 * WHOLE_BYTES // len(row)
     file.write_text(row * rows, encoding="utf-8")
+    recipe = make_recipe({"path": str(file), "type": "completion"})
+    assert count_tokens(recipe).examples == Figure(rows, "measured", "lines counted")
+
+
+def test_of_a_large_table_the_rest_is_estimated_by_size(tmp_path: Path) -> None:
+    file = tmp_path / "many.csv"
+    row = "word " * 100 + "\n"
+    rows = 2 * WHOLE_BYTES // len(row)
+    file.write_text("text\n" + row * rows, encoding="utf-8")
     recipe = make_recipe({"path": str(file), "type": "completion"})
     started = time.perf_counter()
     counts = count_tokens(recipe)

@@ -29,6 +29,8 @@ from luthier.recipe.dataset import DatasetSource, FileKind, kind_of_file
 # A file up to this size is read whole and its rows are counted; of a larger one the beginning.
 WHOLE_BYTES = 4_000_000
 HEAD_ROWS = 1_000
+# Ends of lines are counted at 2 GB/s, rows are parsed at 50 MB/s.
+COUNTED_BYTES = 100_000_000
 SAMPLED_ROWS = 200
 
 _Item = TypeVar("_Item")
@@ -103,6 +105,10 @@ def _sample_file(file: Path, source: DatasetSource) -> RowSample:
     if size <= WHOLE_BYTES // (4 if packed else 1):
         rows = [*_read(file, kind, source)]
         return RowSample(Figure(len(rows), "measured", "rows counted"), _format(rows, source))
+    if kind == "jsonl" and not packed and size <= COUNTED_BYTES:
+        rows = list(islice(_read(file, kind, source), HEAD_ROWS))
+        lines = Figure(_count_lines(file), "measured", "lines counted")
+        return RowSample(lines, _format(rows, source))
     if kind == "json":
         rows, share = _read_json_head(file, packed)
     else:
@@ -129,6 +135,15 @@ def _read(file: Path, kind: FileKind | None, source: DatasetSource) -> Iterator[
             return read_text_rows(file)
         case _:
             raise DataError(f"{file}: unknown kind of file. Set `ds_type`.")
+
+
+def _count_lines(file: Path) -> int:
+    count, last = 0, b"\n"
+    with file.open("rb") as raw:
+        while block := raw.read(1 << 20):
+            count += block.count(b"\n")
+            last = block[-1:]
+    return count + (last != b"\n")
 
 
 def _share_read(file: Path, lines: int, packed: bool) -> float:

@@ -7,6 +7,7 @@ the user is asked, never guessed for.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -244,6 +245,19 @@ def _nothing_at_hand(recipe: Recipe, samples: int | None, average: float | None)
         if value is None
     ]
     return PlanError(
-        f"{names}: the rows are not at hand, so their number and length are not known. Give "
-        f"{' and '.join(missing)}, or a local file."
+        f"{names}: the rows are not at hand, so their number and length are not known."
+        f"{_nearest_file(recipe)} Give {' and '.join(missing)}, or a local file."
     )
+
+
+def _nearest_file(recipe: Recipe) -> str:
+    """The file beside a misspelt one, as a question; nothing where there is none."""
+    for source in recipe.datasets:
+        place = Path(source.path or "")
+        if source.path is None or place.exists() or not place.parent.is_dir():
+            continue
+        beside = [file.name for file in place.parent.iterdir() if file.is_file()]
+        close = difflib.get_close_matches(place.name, beside, n=1)
+        if close:
+            return f" Did you mean {place.parent / close[0]}?"
+    return ""
