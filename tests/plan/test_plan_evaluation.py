@@ -137,12 +137,24 @@ def test_equal_scores_are_never_told_apart():
 
 def test_the_first_warning_says_what_is_needed_and_the_next_ones_name_the_arms():
     (plan,) = plan_evaluation({"elle": 500}, 6, 1, expected_rate=Figure(0.821, "given"))
-    first, groups, baseline, best = warn_of_evaluation(plan, NEFTUNE, baseline="0")
+    first, groups, baseline = warn_of_evaluation(plan, NEFTUNE, baseline="0")
     assert first.startswith("elle: with 500 examples no two of these arms can be told apart")
     assert "assumed correlation 0.5" in first
     assert "0 82.1, 15 82.8, 3 83.6, 10 84.2, 5 85.7" in groups
     assert "baseline 0: 15 (+0.7), 3 (+1.5), 10 (+2.1), 5 (+3.6)" in baseline
-    assert "The best arm, 5, may as well be: 10 (−1.5)" in best
+
+
+def test_rivals_of_the_best_arm_are_named():
+    (plan,) = plan_evaluation({"elle": 500}, 8, 1, expected_rate=Figure(0.724, "given"))
+    first, *_, best = warn_of_evaluation(plan, METHODS, baseline="lora")
+    assert "11 of the 28 pairs of arms cannot be told apart" in first
+    assert best.startswith("The best arm, full, may as well be: galore (−1.1), orpo (−3.2)")
+
+
+def test_where_some_arms_leave_no_room_it_is_said():
+    (plan,) = plan_evaluation({"elle": 500}, 3, 1, expected_rate=Figure(0.97, "given"))
+    (first, *_) = warn_of_evaluation(plan, {"a": 0.97, "b": 0.99, "c": 0.995})
+    assert "or more than there is room for" in first
 
 
 def test_without_expected_scores_nothing_is_claimed():

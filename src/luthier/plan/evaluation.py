@@ -191,7 +191,8 @@ def _needed(pairs: Sequence[ArmPair]) -> str:
     if not sizes:
         return "more than there is room for"
     low, high = f"{100 * min(sizes):.1f}", f"{100 * max(sizes):.1f}"
-    return f"{low} points" if low == high else f"{low} to {high} points"
+    span = f"{low} points" if low == high else f"{low} to {high} points"
+    return span if len(sizes) == len(pairs) else f"{span}, or more than there is room for"
 
 
 def _warn_of_baseline(
@@ -214,6 +215,8 @@ def _warn_of_baseline(
 
 def _warn_of_best(pairs: Sequence[ArmPair], scores: Mapping[str, float]) -> list[str]:
     best = max(scores, key=lambda name: scores[name])
+    if len(pairs) == len(scores) * (len(scores) - 1) // 2:
+        return []  # has been said of every arm
     rivals = [(pair.lower, pair.difference) for pair in pairs if pair.higher == best]
     if not rivals:
         return []
