@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from planner_rows import Row, read_rows
+from planner_short_steps import describe_short_steps
 
 from luthier.plan.step_time import count_step_tokens, estimate_step
 from luthier.plan.utilisation import LAYER_BANDWIDTH_SHARE, product_share
@@ -162,7 +163,15 @@ def describe_time(rows: Sequence[Row]) -> str:
             f"| {item.grouping} | {item.group} | {item.rows} | {item.shares[0]:.2f}, "
             f"{item.shares[1]:.2f} | {item.median:.1%} | {item.p90:.1%} |"
         )
-    lines += ["", *WHY, "", "| model | method | GPUs | batch | error |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        describe_short_steps(),
+        "",
+        *WHY,
+        "",
+        "| model | method | GPUs | batch | error |",
+        "|---|---|---|---|---|",
+    ]
     for item in sorted(timed, key=lambda item: -abs(item.error()))[:WORST]:
         row = item.row
         lines.append(

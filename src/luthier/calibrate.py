@@ -177,9 +177,10 @@ def _summarise(recipe: Recipe, parts: LoopParts, measured: Sequence[_Step]) -> C
     count = accelerator.num_processes
     plain = [step for step in measured if not step.projects]
     projecting = [step.seconds for step in measured if step.projects]
-    # A step of more tokens takes longer: the mean over them all, as a whole run has it.
-    seconds = sum(step.seconds for step in plain) / len(plain)
     tokens = sum(step.tokens for step in plain)
+    # By the token, since steps differ in length; the median, since other programs run here too.
+    per_token = statistics.median(step.seconds / step.tokens for step in plain)
+    seconds = per_token * tokens / len(plain)
     micro_batches = len(plain) * recipe.gradient_accumulation_steps * count
     lengths = [example.tokens for example in parts.examples]
     longest = sum(lengths[place] for place in parts.plan.longest_micro_batch())

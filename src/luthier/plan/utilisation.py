@@ -71,9 +71,11 @@ _CACHE_MB: Mapping[str, float] = {
 }
 USUAL_CACHE_MB = 6
 CACHE_SPEED_UP = 2.0
-# From Python through PyTorch to the device, for one kernel; a processor computes in between.
+# From Python through PyTorch to the device, for one kernel, with what the loop does between two;
+# fitted to Qwen's own steps of 256 tokens on an A100 (benchmarks/planner_short_steps.py). On a
+# processor the operation itself comes on top, there without a driver.
 SECONDS_PER_KERNEL: Mapping[str, float] = {"cpu": 4e-6}
-USUAL_SECONDS_PER_KERNEL = 6e-6
+USUAL_SECONDS_PER_KERNEL = 13e-6
 # float32 products without TF32 run on the ordinary cores (A100: 19.5 of 312 TFLOP/s), with it at
 # half the bfloat16 rate.
 _FLOAT32_SHARES: Mapping[str, float] = {
