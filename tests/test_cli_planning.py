@@ -103,9 +103,7 @@ def test_parts_of_memory_add_up_and_every_number_says_what_it_rests_on(planned: 
 
 
 def test_stated_throughput_gives_hours_by_division(planned: Any) -> None:
-    plan = planned(
-        RECIPES / "config.yaml", "--gpu", "H200", *AMOUNTS, "--tokens-per-second", 7000
-    )
+    plan = planned(RECIPES / "config.yaml", "--gpu", "H200", *AMOUNTS, "--tokens-per-second", 7000)
     # 5 epochs of 10,000 × 700 tokens.
     assert plan["time"]["train_hours"] == pytest.approx(5 * 10_000 * 700 / 7000 / 3600)
     assert plan["time"]["basis"]["tokens_per_second"].startswith("given")

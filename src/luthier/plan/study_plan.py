@@ -135,8 +135,8 @@ def _plan_arm(loaded: LoadedStudy, arm: Arm, flags: PlanInputs, around: Surround
 def _left_to_train(study: Study) -> int | None:
     """Rows of `data` that are not drawn for testing; None where they are not at hand."""
     assert study.data is not None
-    rows = sample_rows(study.data)
-    return None if rows is None else round(rows.count.value) - (study.sample.test or 0)
+    sample = sample_rows(study.data)
+    return None if sample is None else round(sample.rows.value) - (study.sample.test or 0)
 
 
 def _dearest(runs: Sequence[RunPlan]) -> Figure | None:

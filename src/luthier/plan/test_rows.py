@@ -24,7 +24,7 @@ def _count(study: Study, task: TaskSpec, stated: int | None) -> Figure | None:
         return Figure(float(stated), "given", "test_examples")
     if task.data is not None:
         sample = sample_rows(task.data)
-        return None if sample is None else sample.count
+        return None if sample is None else sample.rows
     if study.sample.test is not None:
         return Figure(float(study.sample.test), "given", "sample.test")
     return None
