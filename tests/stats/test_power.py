@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from statsmodels.stats.power import NormalIndPower, TTestIndPower, TTestPower
 from statsmodels.stats.proportion import proportion_effectsize
 
 from luthier.errors import PlanError
+from luthier.stats.paired import run_sign_flip_test
 from luthier.stats.power import describe_power, power_as_json
 from luthier.stats.render_power import render_power
 
@@ -56,6 +58,15 @@ def test_graded_scores_have_the_power_of_the_t_tests():
     assert unpaired.alone.power == pytest.approx(TTestIndPower().power(0.4, 50, 0.05), abs=1e-4)
     # The paired difference has the standard deviation 0.1 · √(2 · (1 − 0.5)) = 0.1.
     assert paired.alone.power == pytest.approx(TTestPower().power(0.4, 50, 0.05), abs=1e-4)
+
+
+def test_sign_flips_find_what_the_t_test_promises():
+    # Differences of standard deviation 0.1 · √(2 · (1 − 0.5)) = 0.1 around 0.05.
+    predicted = describe_power(30, 0.8, sd=0.1, correlation=0.5, difference=0.05).outlooks[1]
+    generator = np.random.default_rng(0)
+    draws = generator.normal(0.05, 0.1, size=(3000, 30))
+    found = np.mean([run_sign_flip_test(d_N, resamples=999)[0] < 0.05 for d_N in draws])
+    assert predicted.alone.power == pytest.approx(found, abs=0.02)
 
 
 def test_a_wide_spread_of_seeds_is_not_mended_by_examples():

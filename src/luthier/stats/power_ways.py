@@ -20,7 +20,9 @@ PowerOf = Callable[[float, int, float], float]
 """Power at a difference, with n examples, at α."""
 
 ASSUMED_CORRELATIONS = (0.5, 0.8)
-CORRELATION_SOURCE = "two fine-tuned runs of one model often correlate 0.5 to 0.8 over the examples"
+CORRELATION_SOURCE = (
+    "fine-tuned runs of one model may correlate 0.5 to 0.8 over the examples; unpaired is 0"
+)
 ASSUMED_RUN_SHARE = 0.5
 """Share of two arms' disagreement that two seeds of one arm have between them as well."""
 
