@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: install demo test check verify bench planner-accuracy clean
+.PHONY: install demo test check verify bench error-rates planner-accuracy clean
 
 install: .venv/.installed
 
@@ -34,6 +34,9 @@ bench: install
 	$(BIN)/python benchmarks/sft_vs_trl.py
 	$(BIN)/python benchmarks/techniques.py
 	$(BIN)/python benchmarks/preference_vs_trl.py
+
+error-rates: install
+	$(BIN)/python scripts/check_error_rates.py
 
 planner-accuracy: install
 	$(BIN)/python benchmarks/planner_accuracy.py
