@@ -19,13 +19,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from luthier.plan.calibration import STORE_VARIABLE
-from luthier.plan.devices import build_machine, describe_this_machine
+from luthier.plan.amounts.tokens import count_tokens
+from luthier.plan.machine.devices import build_machine, describe_this_machine
 from luthier.plan.memory.estimate import estimate_memory
-from luthier.plan.model_config import read_facts
-from luthier.plan.time import estimate_time
-from luthier.plan.tokens import count_tokens
-from luthier.plan.workload_build import build_workload
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.time.calibration import STORE_VARIABLE
+from luthier.plan.time.estimate import estimate_time
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.load import dump_recipe, parse_recipe
 from luthier.recipe.schema import Recipe
 

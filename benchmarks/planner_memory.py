@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from planner_rows import Row
 
-from luthier.plan.engines import ENGINES
 from luthier.plan.memory.device_figure import reserved_share
 from luthier.plan.memory.estimate import estimate_memory
+from luthier.plan.work.engines import ENGINES
 
 OUTLIER = 0.05
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from luthier.plan.devices import find_device
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Machine, Sharding
-from luthier.plan.model_config import read_facts
-from luthier.plan.trainable import count_trainable
-from luthier.plan.workload import Engine, Workload
+from luthier.plan.machine.devices import find_device
+from luthier.plan.machine.hardware import Machine, Sharding
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.work.trainable import count_trainable
+from luthier.plan.work.workload import Engine, Workload
 from luthier.recipe.load import parse_recipe
 
 MEASURED = Path("../shared/anchors/measured.csv")

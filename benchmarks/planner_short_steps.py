@@ -12,13 +12,13 @@ import statistics
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from luthier.plan.architectures import facts_from_config
-from luthier.plan.devices import find_device
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Machine
-from luthier.plan.step_time import estimate_step
-from luthier.plan.trainable import count_trainable
-from luthier.plan.workload import Workload
+from luthier.plan.machine.devices import find_device
+from luthier.plan.machine.hardware import Machine
+from luthier.plan.model.architectures import facts_from_config
+from luthier.plan.time.step_time import estimate_step
+from luthier.plan.work.trainable import count_trainable
+from luthier.plan.work.workload import Workload
 from luthier.recipe.load import parse_recipe
 
 LENGTHS = (256, 512, 1024, 2048, 4096, 8192)

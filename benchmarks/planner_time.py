@@ -18,8 +18,8 @@ from typing import NamedTuple
 from planner_rows import Row, read_rows
 from planner_short_steps import describe_short_steps
 
-from luthier.plan.step_time import count_step_tokens, estimate_step
-from luthier.plan.utilisation import LAYER_BANDWIDTH_SHARE, product_share
+from luthier.plan.time.step_time import count_step_tokens, estimate_step
+from luthier.plan.time.utilisation import LAYER_BANDWIDTH_SHARE, product_share
 
 # Searched in steps of 0.02: finer than the measurements repeat.
 PRODUCT_SHARES = [0.60 + 0.02 * step for step in range(19)]

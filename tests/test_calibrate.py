@@ -9,12 +9,12 @@ import pytest
 
 from luthier.calibrate import FEWEST_STEPS, WARM_UP_STEPS, calibrate
 from luthier.errors import TrainingError
-from luthier.plan.calibration import find_calibration, read_calibrations
-from luthier.plan.devices import build_machine, describe_this_machine
-from luthier.plan.model_config import read_facts
-from luthier.plan.time import estimate_time
-from luthier.plan.tokens import count_tokens
-from luthier.plan.workload_build import build_workload
+from luthier.plan.amounts.tokens import count_tokens
+from luthier.plan.machine.devices import build_machine, describe_this_machine
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.time.calibration import find_calibration, read_calibrations
+from luthier.plan.time.estimate import estimate_time
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 from luthier.recipe.schema import Recipe
 

@@ -77,6 +77,9 @@ def test_the_dora_recipe_fits_two_h200_that_share_the_model(planned: Any) -> Non
     assert plan["memory"]["fits"] == "yes"
     assert plan["model"]["parameters"] == 72_706_203_648
     assert plan["machine"]["sharding"] == "zero3-offload"
+    # What the devices do not hold, the computer does: 2 bytes a weight, and 16 a trained one.
+    expected = (2 * plan["model"]["parameters"] + 16 * plan["model"]["trainable"]) / 2**30
+    assert plan["memory"]["host_gib"] == pytest.approx(expected, rel=0.01)
 
 
 def test_copies_of_a_72b_model_do_not_fit(planned: Any) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from luthier.errors import ModelError, OutputError
 
 if TYPE_CHECKING:
-    from luthier.plan.calibration import Calibration
     from luthier.plan.inputs import PlanInputs
     from luthier.plan.render import Plan
+    from luthier.plan.time.calibration import Calibration
     from luthier.recipe.load import LoadedRecipe
     from luthier.recipe.study import LoadedStudy
     from luthier.stats import Comparison
@@ -63,10 +63,10 @@ def plan(
         RecipeError: every mistake of the file at once.
         PlanError: a fact that is missing, and the flag that supplies it.
     """
-    from luthier.plan.choice import Limits, choose
+    from luthier.plan.choice.choose import Limits, choose
+    from luthier.plan.choice.row_estimate import make_it_fit
     from luthier.plan.inputs import PlanInputs, inputs_of_arm
     from luthier.plan.render import Plan
-    from luthier.plan.row_estimate import make_it_fit
     from luthier.plan.run_plan import Surroundings, plan_run
     from luthier.plan.study_plan import plan_study
     from luthier.recipe.study import LoadedStudy
@@ -261,8 +261,8 @@ def _write_plan(loaded: LoadedStudy, folder: Path, say: Callable[[str], None]) -
     from luthier.errors import LuthierError
     from luthier.files import make_directory, write_json
     from luthier.plan.as_json import study_as_json
-    from luthier.plan.devices import describe_this_machine
     from luthier.plan.inputs import PlanInputs
+    from luthier.plan.machine.devices import describe_this_machine
     from luthier.plan.study_plan import plan_study
     from luthier.report.predictions import PLAN_FILE
 

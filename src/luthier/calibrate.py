@@ -21,7 +21,9 @@ from luthier.errors import TrainingError
 from luthier.files import RunLayout, explained_output_errors, make_directory
 from luthier.models.load import load_tokenizer
 from luthier.models.places import find_root
-from luthier.plan.calibration import (
+from luthier.plan.machine.devices import describe_this_machine
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.time.calibration import (
     Calibration,
     Load,
     describe_calibration,
@@ -30,8 +32,6 @@ from luthier.plan.calibration import (
     describe_model,
     find_store,
 )
-from luthier.plan.devices import describe_this_machine
-from luthier.plan.model_config import read_facts
 from luthier.recipe.resolve import projection_family, resolve_bf16
 from luthier.recipe.schema import Recipe
 from luthier.train.build import build_model, check_lengths

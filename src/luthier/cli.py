@@ -39,6 +39,7 @@ app.add_typer(study_app, name="study")
 
 INTERRUPTED = 130
 
+
 @app.command()
 def check(
     file: Annotated[Path, typer.Argument(help="A recipe or a study.")],

@@ -93,8 +93,8 @@ def calibrate(
 ) -> None:
     """Run real steps here and remember their speed and memory for later plans."""
     from luthier import api
-    from luthier.plan.calibration import find_store
     from luthier.plan.render_calibration import calibration_as_json, render_calibration
+    from luthier.plan.time.calibration import find_store
 
     measured = api.calibrate(
         recipe,

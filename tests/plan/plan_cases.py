@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Device, DeviceKind, Machine, Sharding
+from luthier.plan.machine.hardware import Device, DeviceKind, Machine, Sharding
 from luthier.plan.memory.estimate import Memory, estimate_memory
-from luthier.plan.model_facts import ModelFacts
-from luthier.plan.trainable import count_trainable
-from luthier.plan.workload import Engine, Workload
+from luthier.plan.model.model_facts import ModelFacts
+from luthier.plan.work.trainable import count_trainable
+from luthier.plan.work.workload import Engine, Workload
 from luthier.recipe.load import parse_recipe
 
 QKVO = ["q_proj", "k_proj", "v_proj", "o_proj"]

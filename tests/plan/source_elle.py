@@ -12,8 +12,8 @@ from stated import NUMBER, ROOT, Row, check, find, read_document, read_table
 
 from luthier.plan.figure import Figure
 from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
-from luthier.plan.points import mean_score, scale, usd_per_point
-from luthier.plan.serving import compare_serving
+from luthier.plan.outcome.points import mean_score, scale, usd_per_point
+from luthier.plan.outcome.serving import compare_serving
 from luthier.recipe import load_study
 from luthier.recipe.plan_section import ServingSection
 from luthier.recipe.study import Study

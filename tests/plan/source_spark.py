@@ -12,7 +12,7 @@ from typing import NamedTuple
 from stated import ROOT, Row, check, find, read_document, read_table, within
 
 from luthier.plan.inputs import PlanInputs, inputs_of_arm
-from luthier.plan.points import find_bucket, hours_from_throughput, throughput_from_steps
+from luthier.plan.outcome.points import find_bucket, hours_from_throughput, throughput_from_steps
 from luthier.recipe import load_study
 
 SPARK = ROOT / "studies" / "spark"

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from luthier.plan.advice import Change, Reading, find_changes
+from luthier.plan.choice.advice import Change, Reading, find_changes
+from luthier.plan.choice.fit_steps import Around, Setting
 from luthier.plan.figure import Figure
-from luthier.plan.fit_steps import Around, Setting
-from luthier.plan.hardware import Device, Machine
-from luthier.plan.model_facts import ModelFacts
+from luthier.plan.machine.hardware import Device, Machine
+from luthier.plan.model.model_facts import ModelFacts
 from luthier.recipe.load import parse_recipe
 
 BASE: dict[str, Any] = {

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.pytorch_utils import Conv1D
 
 from luthier.errors import PlanError
-from luthier.plan.architectures import FAMILIES, facts_from_config
+from luthier.plan.model.architectures import FAMILIES, facts_from_config
 
 # Odd numbers, so that no two widths are equal by accident.
 ATTENTION = {"hidden_size": 48, "num_attention_heads": 6, "num_hidden_layers": 3}

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 
 from luthier.errors import PlanError
-from luthier.plan.calibration import (
+from luthier.plan.amounts.tokens import TokenCount
+from luthier.plan.figure import Figure
+from luthier.plan.machine.devices import build_machine, find_device
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.time.calibration import (
     Calibration,
     Load,
     describe_calibration,
@@ -20,14 +24,10 @@ from luthier.plan.calibration import (
     find_store,
     read_calibrations,
 )
-from luthier.plan.devices import build_machine, find_device
-from luthier.plan.figure import Figure
-from luthier.plan.model_config import read_facts
-from luthier.plan.step_time import estimate_step
-from luthier.plan.time import estimate_time
-from luthier.plan.tokens import TokenCount
-from luthier.plan.workload import Workload
-from luthier.plan.workload_build import build_workload
+from luthier.plan.time.estimate import estimate_time
+from luthier.plan.time.step_time import estimate_step
+from luthier.plan.work.workload import Workload
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 
 A100 = build_machine(find_device("A100-80GB"), 1, "none", None)

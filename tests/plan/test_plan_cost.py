@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from luthier.plan.cost import estimate_cost
-from luthier.plan.devices import build_machine, find_device
 from luthier.plan.figure import Basis, Figure
-from luthier.plan.hardware import Machine
-from luthier.plan.time import Time
+from luthier.plan.machine.devices import build_machine, find_device
+from luthier.plan.machine.hardware import Machine
+from luthier.plan.time.estimate import Time
 
 
 def hours(train: float, evaluation: float, other: float, basis: Basis = "computed") -> Time:

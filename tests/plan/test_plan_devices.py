@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import PlanError
-from luthier.plan import devices, processor
-from luthier.plan.device_table import DEVICES, SPELLINGS
-from luthier.plan.devices import (
+from luthier.plan.machine import devices, processor
+from luthier.plan.machine.device_table import DEVICES, SPELLINGS
+from luthier.plan.machine.devices import (
     SeenGpu,
     build_machine,
     count_devices,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from luthier.errors import PlanError
-from luthier.plan.arm_pairs import find_indistinguishable, group_indistinguishable
-from luthier.plan.evaluation import plan_evaluation, warn_of_evaluation
 from luthier.plan.figure import Figure
+from luthier.plan.outcome.arm_pairs import find_indistinguishable, group_indistinguishable
+from luthier.plan.outcome.evaluation import plan_evaluation, warn_of_evaluation
 from luthier.stats.power import describe_power
 
 # Four ablations of one published table, CIC accuracy on 500 test briefings, and their baselines.
@@ -175,7 +175,7 @@ def test_scores_here_are_those_of_the_source():
 
 def test_the_plan_of_an_evaluation_imports_nothing_slow():
     code = (
-        "import sys; from luthier.plan.evaluation import plan_evaluation; "
+        "import sys; from luthier.plan.outcome.evaluation import plan_evaluation; "
         "plan_evaluation({'t': 500}, 8, 3); "
         "print([m for m in ('torch', 'scipy.stats', 'statsmodels') if m in sys.modules])"
     )

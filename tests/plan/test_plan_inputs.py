@@ -8,9 +8,9 @@ from typing import get_args
 import pytest
 
 from luthier.errors import RecipeError
-from luthier.plan.hardware import Sharding
 from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm, resolve_inputs
-from luthier.plan.workload import Engine
+from luthier.plan.machine.hardware import Sharding
+from luthier.plan.work.workload import Engine
 from luthier.recipe import dump_study, load_study
 from luthier.recipe.plan_section import EngineName, PlanSection, ShardingName
 from luthier.recipe.study import Study

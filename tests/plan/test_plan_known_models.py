@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from luthier.plan.known_models import (
+from luthier.plan.model.known_models import (
     ALIASES,
     KNOWN_MODELS,
     find_known,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from plan_cases import LORA, QLORA, estimate, make_machine
 
-from luthier.plan.model_config import read_facts
-from luthier.plan.workload import Engine
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.work.workload import Engine
 
 MISTRAL = read_facts("mistralai/Mistral-7B-v0.1")
 LLAMA3 = read_facts("meta-llama/Meta-Llama-3-8B")

@@ -15,8 +15,8 @@ from luthier.optim.state_size import measure_state_bytes
 from luthier.plan.memory.number_formats import Formats
 from luthier.plan.memory.optimizer import measure_optimizer_for_model
 from luthier.plan.memory.weights import Packing, measure_weights
-from luthier.plan.model_config import facts_from_config
-from luthier.plan.model_facts import ModelFacts
+from luthier.plan.model.model_config import facts_from_config
+from luthier.plan.model.model_facts import ModelFacts
 from luthier.train.build import build_optimizer
 
 FLOAT32 = Formats(4, 4, 4)

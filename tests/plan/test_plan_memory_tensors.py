@@ -17,7 +17,7 @@ from luthier.data.batches import PackedBatch
 from luthier.models.packed import PackedModel
 from luthier.objectives.cross_entropy import sum_linear_cross_entropy
 from luthier.plan.memory.estimate import estimate_memory
-from luthier.plan.model_config import facts_from_config
+from luthier.plan.model.model_config import facts_from_config
 
 WIDTH, VOCABULARY, TOKENS, RANK = 128, 2048, 512, 8
 MIB = 2**20

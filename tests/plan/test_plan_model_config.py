@@ -12,8 +12,8 @@ import pytest
 
 from luthier.errors import PlanError
 from luthier.models.places import EMBEDDED_FOLDER, find_root
-from luthier.plan import hub, model_config
-from luthier.plan.model_config import read_facts
+from luthier.plan.model import hub, model_config
+from luthier.plan.model.model_config import read_facts
 
 SMALL = {
     "model_type": "llama",
@@ -172,7 +172,7 @@ def test_a_file_that_is_no_json_is_named(tmp_path: Path) -> None:
 
 def test_facts_are_read_without_torch() -> None:
     program = (
-        "import sys; from luthier.plan.model_config import read_facts; read_facts('gpt2');"
+        "import sys; from luthier.plan.model.model_config import read_facts; read_facts('gpt2');"
         "print(sorted({'torch', 'transformers', 'scipy', 'urllib.request'} & set(sys.modules)))"
     )
     answer = subprocess.run(

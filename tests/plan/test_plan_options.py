@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from luthier.plan.choice.options import Option, RowEstimate, list_options
+from luthier.plan.choice.recipe_changes import change_recipe, spread_batch
+from luthier.plan.choice.render_options import render_options, render_two_stage
+from luthier.plan.choice.two_stage import choose_pilot_arms, propose_two_stage
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Device, Machine
-from luthier.plan.options import Option, RowEstimate, list_options
-from luthier.plan.recipe_changes import change_recipe, spread_batch
-from luthier.plan.render_options import render_options, render_two_stage
-from luthier.plan.two_stage import choose_pilot_arms, propose_two_stage
+from luthier.plan.machine.hardware import Device, Machine
 from luthier.recipe.load import normalised, parse_recipe
 from luthier.recipe.load_study import load_study
 from luthier.recipe.schema import Recipe

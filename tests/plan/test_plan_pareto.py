@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from luthier.plan.pareto import Outcome, find_pareto
+from luthier.plan.choice.pareto import Outcome, find_pareto
 
 
 def test_of_two_machines_for_one_method_the_slower_and_dearer_is_beaten() -> None:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from luthier.plan.points import (
+from luthier.plan.outcome.points import (
     TIME_BUCKETS,
     TIME_CATEGORIES,
     find_bucket,

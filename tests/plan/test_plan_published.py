@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from luthier.plan.methods import METHODS, Family, Method, list_candidates, name_method
-from luthier.plan.own_results import read_own_results
-from luthier.plan.published import PUBLISHED, find_study, look_up
-from luthier.plan.quality import expect_quality
+from luthier.plan.choice.methods import METHODS, Family, Method, list_candidates, name_method
+from luthier.plan.outcome.own_results import read_own_results
+from luthier.plan.outcome.published import PUBLISHED, find_study, look_up
+from luthier.plan.outcome.quality import expect_quality
 from luthier.recipe.load import parse_recipe
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from luthier.plan.devices import build_machine, find_device
+from luthier.plan.amounts.tokens import TokenCount, count_tokens
+from luthier.plan.choice.options import list_options
+from luthier.plan.choice.row_estimate import build_estimator, make_it_fit
+from luthier.plan.machine.devices import build_machine, find_device
 from luthier.plan.memory.estimate import estimate_memory
-from luthier.plan.model_config import read_facts
-from luthier.plan.options import list_options
-from luthier.plan.row_estimate import build_estimator, make_it_fit
-from luthier.plan.smaller_models import find_smaller
-from luthier.plan.tokens import TokenCount, count_tokens
-from luthier.plan.workload_build import build_workload
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.model.smaller_models import find_smaller
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.load_study import load_study
 from luthier.recipe.schema import Recipe
 
@@ -103,8 +103,8 @@ def test_none_of_it_imports_torch() -> None:
     import subprocess
 
     code = (
-        "import sys, luthier.plan.row_estimate, luthier.plan.render_options, "
-        "luthier.plan.own_results; "
+        "import sys, luthier.plan.choice.row_estimate, luthier.plan.choice.render_options, "
+        "luthier.plan.outcome.own_results; "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,7 +6,7 @@ import pytest
 
 from luthier.errors import PlanError
 from luthier.plan.figure import Figure
-from luthier.plan.serving import (
+from luthier.plan.outcome.serving import (
     break_even_answers,
     compare_serving,
     render_serving,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from luthier.errors import PlanError
-from luthier.plan.sharding import choose_sharding
+from luthier.plan.machine.sharding import choose_sharding
 from luthier.recipe.load import parse_recipe
 from luthier.recipe.schema import Recipe
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from stated import NUMBER, ROOT, read_table
 
-from luthier.plan.devices import build_machine, find_device
 from luthier.plan.figure import Figure
+from luthier.plan.machine.devices import build_machine, find_device
 from luthier.plan.memory.estimate import Memory, estimate_memory
-from luthier.plan.model_config import read_facts
-from luthier.plan.trainable import count_trainable
-from luthier.plan.workload import Engine, Workload
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.work.trainable import count_trainable
+from luthier.plan.work.workload import Engine, Workload
 from luthier.recipe import parse_recipe
 
 MODEL = "Qwen/Qwen2.5-7B"

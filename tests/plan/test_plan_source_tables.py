@@ -13,14 +13,14 @@ from source_elle import walk_elle
 from source_spark import EXPERIMENTS, SPARK, hours, walk_spark
 from stated import MISSION, NUMBER, ROOT, Row, find, read_document, read_table
 
-from luthier.plan.devices import build_machine, find_device
+from luthier.plan.amounts.tokens import count_tokens
 from luthier.plan.figure import Figure
 from luthier.plan.inputs import PlanInputs, inputs_of_arm
-from luthier.plan.model_config import read_facts
-from luthier.plan.points import TIME_CATEGORIES
-from luthier.plan.time import estimate_time
-from luthier.plan.tokens import count_tokens
-from luthier.plan.workload_build import build_workload
+from luthier.plan.machine.devices import build_machine, find_device
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.outcome.points import TIME_CATEGORIES
+from luthier.plan.time.estimate import estimate_time
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe import load_study
 from luthier.recipe.study import LoadedStudy
 

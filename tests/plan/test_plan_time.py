@@ -13,21 +13,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from luthier.errors import PlanError
-from luthier.plan.devices import build_machine, find_device
-from luthier.plan.evaluation_time import EvaluationLoad, TaskLoad, evaluation_seconds
+from luthier.plan.amounts.tokens import TokenCount
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Machine, Sharding
-from luthier.plan.model_config import read_facts
-from luthier.plan.model_facts import ModelFacts
-from luthier.plan.optimizer_work import count_optimizer_work
-from luthier.plan.step_time import count_step_tokens, estimate_step
-from luthier.plan.step_work import count_step_work
-from luthier.plan.throughput import look_up_throughput
-from luthier.plan.time import estimate_time
-from luthier.plan.tokens import TokenCount
-from luthier.plan.utilisation import choose_precision
-from luthier.plan.workload import Engine, Workload
-from luthier.plan.workload_build import build_workload
+from luthier.plan.machine.devices import build_machine, find_device
+from luthier.plan.machine.hardware import Machine, Sharding
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.model.model_facts import ModelFacts
+from luthier.plan.time.estimate import estimate_time
+from luthier.plan.time.evaluation_time import EvaluationLoad, TaskLoad, evaluation_seconds
+from luthier.plan.time.optimizer_work import count_optimizer_work
+from luthier.plan.time.step_time import count_step_tokens, estimate_step
+from luthier.plan.time.step_work import count_step_work
+from luthier.plan.time.throughput import look_up_throughput
+from luthier.plan.time.utilisation import choose_precision
+from luthier.plan.work.workload import Engine, Workload
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 
 ROOT = Path(__file__).parents[2]

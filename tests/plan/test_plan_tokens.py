@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from luthier.errors import PlanError
+from luthier.plan.amounts.row_sample import WHOLE_BYTES
+from luthier.plan.amounts.tokens import count_tokens
 from luthier.plan.figure import Figure
-from luthier.plan.row_sample import WHOLE_BYTES
-from luthier.plan.tokens import count_tokens
 from luthier.recipe.load import parse_recipe
 from luthier.recipe.schema import Recipe
 
@@ -171,7 +171,7 @@ def test_of_a_long_json_list_the_beginning_is_read(tmp_path: Path) -> None:
 def test_counting_imports_no_torch() -> None:
     code = (
         "import sys\n"
-        "from luthier.plan.tokens import count_tokens\n"
+        "from luthier.plan.amounts.tokens import count_tokens\n"
         "from luthier.recipe.load import parse_recipe\n"
         "values = {'base_model': 'embedded', 'learning_rate': 1,\n"
         "          'datasets': [{'generate': 'elle', 'count': 9}]}\n"

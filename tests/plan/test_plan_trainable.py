@@ -11,8 +11,8 @@ from plan_cases import make_workload
 from tiny_models import build_model
 
 from luthier.errors import PlanError
-from luthier.plan.model_config import facts_from_config, read_facts
-from luthier.plan.trainable import count_trainable
+from luthier.plan.model.model_config import facts_from_config, read_facts
+from luthier.plan.work.trainable import count_trainable
 
 FAMILIES = ["gpt2", "gpt_neox", "gemma", "llama", "mistral", "qwen2", "qwen3", "phi3"]
 

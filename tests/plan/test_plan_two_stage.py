@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from luthier.plan.choice.two_stage import PilotArm, compute_detectable, propose_two_stage
 from luthier.plan.figure import Figure
-from luthier.plan.two_stage import PilotArm, compute_detectable, propose_two_stage
 
 
 def arm(title: str, hours: float, expected: float | None = None) -> PilotArm:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from luthier.data.batches import BatchPlan
+from luthier.plan.amounts.tokens import TokenCount
 from luthier.plan.figure import Figure
-from luthier.plan.model_config import read_facts
-from luthier.plan.tokens import TokenCount
-from luthier.plan.workload import Workload
-from luthier.plan.workload_build import build_workload
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.work.workload import Workload
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.load import parse_recipe
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from luthier.plan.choice import Choice
-from luthier.plan.evaluation import TaskPlan
+from luthier.plan.choice.choose import Choice
+from luthier.plan.choice.options import Option
+from luthier.plan.choice.two_stage import TwoStage
 from luthier.plan.figure import Figure
-from luthier.plan.options import Option
+from luthier.plan.outcome.evaluation import TaskPlan
+from luthier.plan.outcome.serving import Serving
 from luthier.plan.run_plan import RunPlan, describe_fit
-from luthier.plan.serving import Serving
 from luthier.plan.study_plan import StudyPlan
-from luthier.plan.two_stage import TwoStage
 
 
 def run_as_json(plan: RunPlan) -> dict[str, Any]:
@@ -157,6 +157,7 @@ def _memory(plan: RunPlan) -> dict[str, Any]:
         device_gib=memory.device_gib,
         capacity_gib=memory.capacity_gib,
         measured_gib=plan.measured_gib,
+        host_gib=memory.host_gib,
     )
     parts = _figures(**memory.parts)
     basis = {**figures.pop("basis"), "parts": parts.pop("basis")}

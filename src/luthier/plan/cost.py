@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from luthier.plan.figure import Figure, weakest
-from luthier.plan.hardware import Machine
-from luthier.plan.time import Time
+from luthier.plan.machine.hardware import Machine
+from luthier.plan.time.estimate import Time
 
 
 class Cost(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast, get_args
 
 from luthier.errors import PlanError
-from luthier.plan.hardware import Sharding
-from luthier.plan.workload import Engine
+from luthier.plan.machine.hardware import Sharding
+from luthier.plan.work.workload import Engine
 from luthier.recipe.plan_section import PlanSection, value_for
 from luthier.recipe.study import Study
 

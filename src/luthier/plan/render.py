@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from luthier.plan.advice import Change
 from luthier.plan.as_json import choice_as_json, run_as_json, study_as_json
-from luthier.plan.choice import Choice
-from luthier.plan.render_options import render_changes, render_options, render_two_stage
+from luthier.plan.choice.advice import Change
+from luthier.plan.choice.choose import Choice
+from luthier.plan.choice.render_options import render_changes, render_options, render_two_stage
 from luthier.plan.render_run import render_run
 from luthier.plan.render_study import render_study
 from luthier.plan.run_plan import RunPlan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from luthier.plan.calibration import Calibration, describe_calibration
+from luthier.plan.time.calibration import Calibration, describe_calibration
 
 
 def render_calibration(calibration: Calibration) -> str:

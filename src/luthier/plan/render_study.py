@@ -5,10 +5,10 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from luthier.plan.evaluation import TaskPlan
+from luthier.plan.outcome.evaluation import TaskPlan
+from luthier.plan.outcome.serving import render_serving
 from luthier.plan.render_run import WIDTH, name_machine, render_warnings, show_hours
 from luthier.plan.run_plan import RunPlan, describe_fit
-from luthier.plan.serving import render_serving
 from luthier.plan.study_plan import StudyPlan
 
 

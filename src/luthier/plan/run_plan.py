@@ -7,21 +7,26 @@ from pathlib import Path
 from typing import NamedTuple
 
 from luthier.errors import PlanError
-from luthier.plan.calibration import find_calibration
+from luthier.plan.amounts.tokens import TokenCount, count_tokens
 from luthier.plan.cost import Cost, estimate_cost
-from luthier.plan.devices import build_machine, count_devices, describe_this_machine, find_device
-from luthier.plan.evaluation_load import build_evaluation_load
-from luthier.plan.evaluation_time import EvaluationLoad
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Machine
 from luthier.plan.inputs import PlanInputs
+from luthier.plan.machine.devices import (
+    build_machine,
+    count_devices,
+    describe_this_machine,
+    find_device,
+)
+from luthier.plan.machine.hardware import Machine
+from luthier.plan.machine.sharding import choose_sharding
 from luthier.plan.memory.estimate import Memory, estimate_memory
-from luthier.plan.model_config import read_facts
-from luthier.plan.sharding import choose_sharding
-from luthier.plan.time import Time, estimate_time
-from luthier.plan.tokens import TokenCount, count_tokens
-from luthier.plan.workload import Workload
-from luthier.plan.workload_build import build_workload
+from luthier.plan.model.model_config import read_facts
+from luthier.plan.time.calibration import find_calibration
+from luthier.plan.time.estimate import Time, estimate_time
+from luthier.plan.time.evaluation_load import build_evaluation_load
+from luthier.plan.time.evaluation_time import EvaluationLoad
+from luthier.plan.work.workload import Workload
+from luthier.plan.work.workload_build import build_workload
 from luthier.recipe.schema import Recipe
 from luthier.recipe.study import TaskSpec
 
@@ -121,6 +126,11 @@ def plan_run(
     cost = estimate_cost(time, machine) if counted else None
     if engine == "luthier" and machine.sharding not in ("none", "ddp"):
         warnings.append(NOT_SHARED)
+    if memory.host_gib is not None:
+        warnings.append(
+            f"Offload: the computer itself needs {memory.host_gib.value:,.0f} GiB for weights, "
+            "gradients and the optimizer."
+        )
     if cost is not None and machine.device.kind in RENTED:
         warnings += cost.warnings
     return RunPlan(

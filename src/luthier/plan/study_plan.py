@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from luthier.plan.evaluation import TaskPlan, plan_evaluation, warn_of_evaluation
+from luthier.plan.amounts.row_sample import sample_rows
+from luthier.plan.amounts.scored_rows import count_test_examples
 from luthier.plan.figure import Figure, weakest
 from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
-from luthier.plan.row_sample import sample_rows
+from luthier.plan.outcome.evaluation import TaskPlan, plan_evaluation, warn_of_evaluation
+from luthier.plan.outcome.serving import Serving, compare_serving
 from luthier.plan.run_plan import RunPlan, Surroundings, plan_run
-from luthier.plan.serving import Serving, compare_serving
-from luthier.plan.test_rows import count_test_examples
 from luthier.recipe.dataset import resolve_source
 from luthier.recipe.study import Arm, LoadedStudy, Study
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from luthier.errors import DataError, PlanError
 from luthier.files import read_json
-from luthier.plan.devices import find_device
+from luthier.plan.machine.devices import find_device
 from luthier.report.costs import Cost, format_bytes, format_seconds, summarise_cost
 from luthier.report.results import ArmResults, StudyResults
 

@@ -6,7 +6,7 @@ another system or version of PyTorch changes.
 
 from __future__ import annotations
 
-from luthier.plan.model_facts import ModelFacts
+from luthier.plan.model.model_facts import ModelFacts
 from luthier.recipe.resolve import quantised_bits
 from luthier.recipe.schema import Recipe
 

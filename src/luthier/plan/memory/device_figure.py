@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Literal
 
 from luthier.plan.figure import Figure
-from luthier.plan.hardware import Machine
+from luthier.plan.machine.hardware import Machine
 
 # Reserved beyond allocated, on one device and on several, and the context in GiB.
 RESERVED_SHARE_ONE, RESERVED_SHARE_SEVERAL = 0.13, 0.25

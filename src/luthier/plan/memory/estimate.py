@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from luthier.plan.engines import ENGINES, EngineTraits
 from luthier.plan.figure import Figure, weakest
-from luthier.plan.hardware import Machine
+from luthier.plan.machine.hardware import Machine
 from luthier.plan.memory.cpu_process import measure_process
 from luthier.plan.memory.device_figure import estimate_device_gib, judge_fit
 from luthier.plan.memory.layer import AdapterOn, measure_layer
@@ -21,9 +20,10 @@ from luthier.plan.memory.optimizer import (
 )
 from luthier.plan.memory.shares import choose_shares
 from luthier.plan.memory.weights import Packing, measure_weights
-from luthier.plan.model_facts import ModelFacts
-from luthier.plan.trainable import AdaptedLinear, head_of, list_adapted
-from luthier.plan.workload import Workload
+from luthier.plan.model.model_facts import ModelFacts
+from luthier.plan.work.engines import ENGINES, EngineTraits
+from luthier.plan.work.trainable import AdaptedLinear, head_of, list_adapted
+from luthier.plan.work.workload import Workload
 from luthier.recipe.resolve import quantised_bits
 from luthier.recipe.schema import Recipe
 
@@ -42,6 +42,8 @@ class Memory(NamedTuple):
         capacity_gib: what the device has.
         fits: whether it runs there.
         moment: when it is fullest.
+        host_gib: what waits in the computer's own memory, of all devices together; None without
+            offload.
     """
 
     parts: Mapping[str, Figure]
@@ -50,6 +52,7 @@ class Memory(NamedTuple):
     capacity_gib: Figure
     fits: Literal["yes", "tight", "no"]
     moment: str
+    host_gib: Figure | None = None
 
 
 def estimate_memory(
@@ -83,7 +86,14 @@ def estimate_memory(
         capacity,
         judge_fit(allocated.value, capacity.value),
         peak.moment,
+        _host(run) if machine.sharding == "zero3-offload" else None,
     )
+
+
+def _host(run: Ingredients) -> Figure:
+    """Weights, gradients and the optimizer's state, all of which offload keeps off the devices."""
+    held = run.weights.total + run.adapter + run.gradients + run.optimizer.state
+    return Figure(held / GIB, "computed", "weights, gradients and optimizer in the host's memory")
 
 
 def _part(name: str, peak: Held, workload: Workload, machine: Machine) -> Figure:

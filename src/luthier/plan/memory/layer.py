@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from luthier.plan.engines import REPEATS_KEYS, EngineTraits
 from luthier.plan.memory.number_formats import Formats
 from luthier.plan.memory.streams import Stream, find_stream, stream_width
-from luthier.plan.model_facts import Linear, ModelFacts
+from luthier.plan.model.model_facts import Linear, ModelFacts
+from luthier.plan.work.engines import REPEATS_KEYS, EngineTraits
 from luthier.recipe.schema import Recipe
 
 # Norms as wide as the hidden states in one layer, and families that also norm queries and keys.

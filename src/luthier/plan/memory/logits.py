@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from luthier.plan.engines import EngineTraits
 from luthier.plan.memory.number_formats import Formats
-from luthier.plan.model_facts import ModelFacts
+from luthier.plan.model.model_facts import ModelFacts
+from luthier.plan.work.engines import EngineTraits
 
 # Numbers in the logits of one chunk of our head (objectives/cross_entropy.py).
 CHUNK_LOGITS = 2**22

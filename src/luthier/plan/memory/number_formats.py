@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from luthier.plan.engines import EngineTraits
-from luthier.plan.hardware import Device, Sharding
+from luthier.plan.machine.hardware import Device, Sharding
+from luthier.plan.work.engines import EngineTraits
 from luthier.recipe.resolve import quantised_bits, resolve_bf16
 from luthier.recipe.schema import Recipe
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from luthier.plan.memory.number_formats import Formats
 from luthier.plan.memory.streams import find_stream
-from luthier.plan.model_facts import Linear, ModelFacts
+from luthier.plan.model.model_facts import Linear, ModelFacts
 from luthier.recipe.resolve import Projection, resolve_projection
 from luthier.recipe.schema import Recipe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from luthier.plan.hardware import Machine
+from luthier.plan.machine.hardware import Machine
 
 # What ZeRO-3 may hold gathered beyond the layer in use: one more, fetched ahead.
 _LAYERS_AHEAD = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from luthier.plan.model_facts import Linear, ModelFacts
+from luthier.plan.model.model_facts import Linear, ModelFacts
 
 # What goes into attention, what comes out of it, and the same of the feed-forward block.
 Stream = Literal["attention in", "attention out", "feed-forward in", "feed-forward out"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from luthier.plan.model_facts import Linear, ModelFacts
+from luthier.plan.model.model_facts import Linear, ModelFacts
 
 # bitsandbytes: 64 weights share a float32 scale; packed twice, that scale has 8 bits and 256 of
 # them share a float32 one (QLoRA, section 3). In 8 bit a row shares a float32 scale.

@@ -1,0 +1,1 @@
+"""How many rows and tokens there are: stated, measured, counted, or asked for."""

@@ -1,0 +1,1 @@
+"""Devices by name, and how several share a model."""

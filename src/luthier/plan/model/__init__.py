@@ -1,0 +1,1 @@
+"""A model as the planner sees it: its shape and its weights, from a table, a file or the hub."""

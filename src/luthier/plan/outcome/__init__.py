@@ -1,0 +1,1 @@
+"""What comes of a study: what its evaluation can tell, known scores, costs per answer."""
