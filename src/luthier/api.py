@@ -250,33 +250,9 @@ def run_study(
     for text in loaded.notes:
         say(f"note: {text}")
     folder = Path(output) if output is not None else Path("runs") / loaded.study.study
-    _write_plan(loaded, folder, say)
     outcome = run(loaded, folder, say, StudyOptions(skip_bad_rows, trust_remote_code))
     report(folder)
     return outcome
-
-
-def _write_plan(loaded: LoadedStudy, folder: Path, say: Callable[[str], None]) -> None:
-    """Write down, before the first run, what the study should take; the report checks it."""
-    from luthier.errors import LuthierError
-    from luthier.files import make_directory, write_json
-    from luthier.plan.as_json import study_as_json
-    from luthier.plan.inputs import PlanInputs
-    from luthier.plan.machine.devices import describe_this_machine
-    from luthier.plan.study_plan import plan_study
-    from luthier.report.predictions import PLAN_FILE
-
-    if (folder / "study.yaml").exists():
-        return
-    try:
-        device = describe_this_machine()
-        here = PlanInputs(gpu="cpu" if device.kind == "cpu" else device.name, gpus=1)
-        planned = study_as_json(plan_study(loaded, here, folder=folder))
-    except LuthierError as error:
-        # A model or data that cannot be planned may still be trained, or fail with its own words.
-        say(f"note: no plan was made: {error}")
-        return
-    write_json(make_directory(folder) / PLAN_FILE, planned)
 
 
 def report(folder: str | Path) -> Path:

@@ -94,6 +94,12 @@ def test_every_value_stands_in_results_csv_once(finished: Path) -> None:
     assert len(set(keys)) == len(keys)
 
 
+def test_what_was_planned_is_written_down_and_reported_beside_what_it_took(finished: Path) -> None:
+    planned = json.loads((finished / "plan.json").read_text())
+    assert [arm["name"] for arm in planned["arms"]] == ["full", "lora"]
+    assert "planned" in (finished / "report.html").read_text(encoding="utf-8").lower()
+
+
 def test_test_rows_are_never_trained_on(finished: Path) -> None:
     def read(name: str) -> list[dict[str, object]]:
         text = (finished / "data" / name).read_text(encoding="utf-8")

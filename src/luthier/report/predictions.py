@@ -11,8 +11,7 @@ from luthier.files import read_json
 from luthier.plan.machine.devices import find_device
 from luthier.report.costs import Cost, format_bytes, format_seconds, summarise_cost
 from luthier.report.results import ArmResults, StudyResults
-
-PLAN_FILE = "plan.json"
+from luthier.study.planned import PLAN_FILE
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from luthier.study.ledger import (
     plan_recipe,
     read_status,
 )
+from luthier.study.planned import write_plan
 
 
 class StudyOptions(NamedTuple):
@@ -55,6 +56,8 @@ def run_study(
     with hold_alone(make_directory(folder)):
         if begun:
             changes.clear_changed_runs(loaded.study, arms, folder, say)
+        else:
+            write_plan(loaded, folder, say)
         write_text(folder / "study.yaml", dump_study(loaded.study))
         write_planned_recipes(loaded.study, arms, folder)
         failed: list[Run] = []
