@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from luthier.errors import DataError
 from luthier.plan.inputs import PlanInputs
 from luthier.plan.study_plan import StudyPlan, plan_study
 from luthier.recipe.load_study import load_study
@@ -48,6 +49,20 @@ def test_rows_that_are_not_drawn_for_testing_are_trained_on(tmp_path: Path) -> N
     for run in plan(tmp_path).runs:
         assert run.counted
         assert run.workload.examples.value == 50 - 10
+
+
+@pytest.mark.parametrize("sample", [{"test": 60}, {"train": 45, "test": 10}])
+def test_more_rows_than_there_are_cannot_be_drawn(tmp_path: Path, sample: dict[str, int]) -> None:
+    with pytest.raises(DataError, match=r"50 rows are too few .*`sample`"):
+        plan(tmp_path, sample=sample)
+
+
+def test_generated_rows_are_as_many_as_are_drawn(tmp_path: Path) -> None:
+    data = {"generate": "elle"}
+    found = plan(tmp_path, data=data, sample={"train": 1500, "test": 10}, tasks=["elle"])
+    assert found.runs[0].workload.examples.value == 1500
+    with pytest.raises(DataError, match="too few"):
+        plan(tmp_path, data=data, sample={"test": 5000}, tasks=["elle"])
 
 
 def test_each_task_counts_its_own_rows(tmp_path: Path) -> None:
