@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ def check_limits(limits: Limits) -> None:
     """
     flags = (("--budget", limits.budget_usd), ("--deadline", limits.deadline_hours))
     for flag, value in flags:
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise PlanError(f"{flag} {value:g}: give a number above 0.")
 
 
