@@ -112,7 +112,13 @@ def _warn(
     metrics = dict.fromkeys(metric for scores in expected.values() for metric in scores)
     for metric in metrics if tasks else ():
         scores = {arm: found[metric] for arm, found in expected.items() if metric in found}
-        if all(0 <= score <= 1 for score in scores.values()):
+        beyond = [f"{arm} {score:g}" for arm, score in scores.items() if not 0 <= score <= 1]
+        if beyond:
+            warnings.append(
+                f"`plan.expected`, {metric}: {', '.join(beyond)} is no share, so what it asks of "
+                "the evaluation is not known. A share lies between 0 and 1: 0.85 for 85%."
+            )
+        else:
             named = tasks[0]._replace(task=f"{tasks[0].task}, {metric}")
             warnings += warn_of_evaluation(named, scores, baseline=loaded.study.baseline)
     warnings += [
@@ -179,5 +185,6 @@ def _total(figures: Sequence[Figure | None], seeds: int) -> Figure | None:
     if len(known) < len(figures):
         return None
     total = seeds * sum(figure.value for figure in known)
-    runs = f"{len(figures)} arms" if seeds == 1 else f"{len(figures)} arms × {seeds} seeds"
+    arms = f"{len(figures)} arm{'s' if len(figures) != 1 else ''}"
+    runs = arms if seeds == 1 else f"{arms} × {seeds} seeds"
     return Figure(total, weakest(*known), runs)
