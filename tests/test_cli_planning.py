@@ -173,6 +173,7 @@ def test_plans_fit_80_columns(luthier: Luthier, arguments: tuple[Any, ...]) -> N
         (("--gpu", "H200", "--usd-per-hour", "nan"), "0 or more"),
         (("--average-tokens", "inf"), "--average-tokens inf: give a number above 0"),
         (("--budget", "inf"), "--budget inf: give a number above 0"),
+        (("--model-config", "no.json", "--gpu", "H200"), "no.json cannot be read: No such file"),
         (("--budget", "0"), "--budget 0: give a number above 0"),
         (("--deadline", "-1"), "--deadline -1: give a number above 0"),
     ],

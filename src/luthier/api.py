@@ -101,12 +101,14 @@ def calibrate(
     note: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """Take real steps of a recipe here and remember their speed and memory for later plans."""
-    from luthier.calibrate import calibrate as measure
     from luthier.recipe.load import load_recipe
 
     loaded = load_recipe(Path(recipe), overrides)
     for text in loaded.notes:
         note(text)
+    # Brings torch: a mistake in the recipe is told before.
+    from luthier.calibrate import calibrate as measure
+
     return measure(
         loaded.recipe, steps, skip_bad_rows=skip_bad_rows, trust_remote_code=trust_remote_code
     )
