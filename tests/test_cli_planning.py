@@ -174,6 +174,7 @@ def test_plans_fit_80_columns(luthier: Luthier, arguments: tuple[Any, ...]) -> N
         (("--average-tokens", "inf"), "--average-tokens inf: give a number above 0"),
         (("--budget", "inf"), "--budget inf: give a number above 0"),
         (("--model-config", "no.json", "--gpu", "H200"), "no.json cannot be read: No such file"),
+        (("--average-tokens", "100000"), "sequence_len"),
         (("--budget", "0"), "--budget 0: give a number above 0"),
         (("--deadline", "-1"), "--deadline -1: give a number above 0"),
     ],
