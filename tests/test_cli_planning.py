@@ -170,6 +170,13 @@ def test_plans_fit_80_columns(luthier: Luthier, arguments: tuple[Any, ...]) -> N
         (("--engine", "trl"), "transformers"),
         (("--tokens-per-second", "-1"), "above 0"),
         (("--gpu", "H200", "--usd-per-hour", "-1"), "0 or more"),
+        (("--gpu", "H200", "--usd-per-hour", "nan"), "0 or more"),
+        (("--average-tokens", "inf"), "--average-tokens inf: give a number above 0"),
+        (("--budget", "inf"), "--budget inf: give a number above 0"),
+        (("--model-config", "no.json", "--gpu", "H200"), "no.json cannot be read: No such file"),
+        (("--average-tokens", "100000"), "sequence_len"),
+        (("--budget", "0"), "--budget 0: give a number above 0"),
+        (("--deadline", "-1"), "--deadline -1: give a number above 0"),
     ],
 )
 def test_what_is_not_known_is_an_error_that_names_the_mend(

@@ -63,7 +63,7 @@ def plan(
         RecipeError: every mistake of the file at once.
         PlanError: a fact that is missing, and the flag that supplies it.
     """
-    from luthier.plan.choice.choose import Limits, choose
+    from luthier.plan.choice.choose import Limits, check_limits, choose
     from luthier.plan.choice.row_estimate import make_it_fit
     from luthier.plan.inputs import PlanInputs, inputs_of_arm
     from luthier.plan.render import Plan
@@ -71,6 +71,8 @@ def plan(
     from luthier.plan.study_plan import plan_study
     from luthier.recipe.study import LoadedStudy
 
+    limits = Limits(budget_usd, deadline_hours)
+    check_limits(limits)
     loaded = check(path, overrides, scale)
     flags = flags or PlanInputs()
     place = None if config is None else Path(config)
@@ -81,13 +83,12 @@ def plan(
     else:
         found = plan_run(Path(path).stem, loaded.recipe, flags, Surroundings(place))
         runs, inputs = (found,), flags
-    limits = Limits(budget_usd, deadline_hours)
     changes = {
         run.name: make_it_fit(run.workload, run.machine, run.counts)
         for run in runs
         if run.memory.fits != "yes"
     }
-    return Plan(found, changes, choose(runs[0], inputs, limits) if any(limits) else None)
+    return Plan(found, changes, choose(runs[0], inputs, limits) if limits.is_set else None)
 
 
 def calibrate(
@@ -100,12 +101,14 @@ def calibrate(
     note: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
     """Take real steps of a recipe here and remember their speed and memory for later plans."""
-    from luthier.calibrate import calibrate as measure
     from luthier.recipe.load import load_recipe
 
     loaded = load_recipe(Path(recipe), overrides)
     for text in loaded.notes:
         note(text)
+    # Brings torch: a mistake in the recipe is told before.
+    from luthier.calibrate import calibrate as measure
+
     return measure(
         loaded.recipe, steps, skip_bad_rows=skip_bad_rows, trust_remote_code=trust_remote_code
     )

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 from plan_cases import LORA, QLORA, estimate, make_machine
 
+from luthier.plan.figure import Figure
+from luthier.plan.machine.devices import build_machine, find_device
+from luthier.plan.memory.device_figure import estimate_device_gib
 from luthier.plan.model.model_config import read_facts
 from luthier.plan.work.workload import Engine
 
@@ -156,6 +159,15 @@ def test_parts_add_up_and_say_what_they_rest_on() -> None:
     assert {part.basis for part in found.parts.values()} <= {"computed", "assumed"}
     assert found.device_gib.basis == "assumed"
     assert found.device_gib.value > found.allocated_gib.value
+    assert "allocated ×" in found.device_gib.source
+
+
+@pytest.mark.parametrize("allocated", [10.0, 23.0, 100.0])
+def test_what_the_device_shows_is_what_its_source_says(allocated: float) -> None:
+    machine = build_machine(find_device("RTX 4090"), 1, "none", None)
+    shown = estimate_device_gib(Figure(allocated, "computed"), machine)
+    said = {10.0: "allocated × 1.13 + 0.5", 23.0: "all of it", 100.0: "allocated + 0.5"}
+    assert shown.source.startswith(said[allocated])
 
 
 @pytest.mark.parametrize(("capacity", "verdict"), [(20.0, "yes"), (17.5, "tight"), (16.0, "no")])

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from luthier.errors import DataError
 from luthier.plan.inputs import PlanInputs
+from luthier.plan.render_study import render_study
 from luthier.plan.study_plan import StudyPlan, plan_study
 from luthier.recipe.load_study import load_study
 
@@ -48,6 +50,20 @@ def test_rows_that_are_not_drawn_for_testing_are_trained_on(tmp_path: Path) -> N
     for run in plan(tmp_path).runs:
         assert run.counted
         assert run.workload.examples.value == 50 - 10
+
+
+@pytest.mark.parametrize("sample", [{"test": 60}, {"train": 45, "test": 10}])
+def test_more_rows_than_there_are_cannot_be_drawn(tmp_path: Path, sample: dict[str, int]) -> None:
+    with pytest.raises(DataError, match=r"50 rows are too few .*`sample`"):
+        plan(tmp_path, sample=sample)
+
+
+def test_generated_rows_are_as_many_as_are_drawn(tmp_path: Path) -> None:
+    data = {"generate": "elle"}
+    found = plan(tmp_path, data=data, sample={"train": 1500, "test": 10}, tasks=["elle"])
+    assert found.runs[0].workload.examples.value == 1500
+    with pytest.raises(DataError, match="too few"):
+        plan(tmp_path, data=data, sample={"test": 5000}, tasks=["elle"])
 
 
 def test_each_task_counts_its_own_rows(tmp_path: Path) -> None:
@@ -91,3 +107,15 @@ def test_expected_scores_too_close_for_the_test_rows_are_named(tmp_path: Path) -
 def test_expected_scores_far_apart_are_not(tmp_path: Path) -> None:
     flags = CPU._replace(test_examples=2000)
     assert not plan(tmp_path, flags, plan={"expected": {"full": 0.5, "lora": 0.9}}).warnings
+
+
+def test_a_score_in_percent_is_named_and_not_passed_over(tmp_path: Path) -> None:
+    found = plan(tmp_path, plan={"expected": {"full": 85, "lora": 0.9}})
+    assert any("full 85" in warning and "0.85" in warning for warning in found.warnings)
+
+
+def test_one_arm_that_nothing_can_tell_says_what_that_rests_on(tmp_path: Path) -> None:
+    said = render_study(plan(tmp_path, CPU._replace(test_examples=4), arms={"full": {}}))
+    assert "no gain over the baseline" in said
+    assert "(assumed: rate 0.8)" in said
+    assert "(1 arm)" in said

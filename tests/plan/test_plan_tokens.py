@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from luthier.errors import PlanError
+from luthier.errors import DataError, PlanError
 from luthier.plan.amounts.row_sample import WHOLE_BYTES
 from luthier.plan.amounts.tokens import count_tokens
 from luthier.plan.figure import Figure
@@ -56,6 +56,14 @@ def test_a_misspelt_file_is_answered_with_its_neighbour(tmp_path: Path) -> None:
     write_chats(tmp_path / "chat.jsonl", ["yes"])
     with pytest.raises(PlanError, match=r"Did you mean .*chat\.jsonl\?"):
         count_tokens(make_recipe(tmp_path / "chats.jsonl"))
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tickets.csv"
+    file.write_text("title,body\nHello,World\n")
+    source = {"path": str(file), "type": "completion", "columns": {"text": "subject"}}
+    with pytest.raises(DataError, match="subject"):
+        count_tokens(make_recipe(source))
 
 
 def test_without_a_tokenizer_four_characters_are_a_token(tmp_path: Path) -> None:

@@ -47,6 +47,11 @@ def test_document_arithmetic_samples_times_tokens_times_epochs() -> None:
     assert workload.longest_tokens.value == 2 * 1024
 
 
+def test_a_micro_batch_holds_no_more_than_there_is() -> None:
+    workload = build(count(100, 50, tuple(range(1, 101))), micro_batch_size=10**8)
+    assert workload.longest_tokens.value <= 100 * 100
+
+
 def test_accumulation_and_processes_share_a_step() -> None:
     workload = build(
         count(1000, 100), processes=2, micro_batch_size=4, gradient_accumulation_steps=8

@@ -76,6 +76,16 @@ def test_a_wide_spread_of_seeds_is_not_mended_by_examples():
     assert "More seeds would help" in render_power(report)
 
 
+def test_what_takes_too_many_examples_is_not_laid_to_the_seeds():
+    said = render_power(describe_power(500, 0.5, difference=1e-5))
+    assert "over 100,000,000" in said
+    assert "seeds' own spread" not in said
+
+
+def test_holm_s_first_step_is_not_rounded_away():
+    assert "5% / 4 = 1.25%" in " ".join(render_power(describe_power(500, 0.8, arms=5)).split())
+
+
 def test_more_seeds_find_smaller_differences():
     found = [
         describe_power(500, 0.8, seeds=seeds, correlation=0.5).outlooks[1].alone.detectable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast, get_args
 
@@ -61,7 +62,7 @@ def read_flags(*, sharding: str | None, engine: str | None, **flags: Any) -> Pla
     _check_name("--engine", engine, get_args(Engine))
     for name in ("average_tokens", "tokens_per_second"):
         value = flags.get(name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise PlanError(f"--{name.replace('_', '-')} {value:g}: give a number above 0.")
     return PlanInputs(
         sharding=cast("Sharding | None", sharding), engine=cast("Engine | None", engine), **flags

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from luthier.plan.figure import Figure
 from luthier.plan.outcome.evaluation import TaskPlan
 from luthier.plan.outcome.serving import render_serving
 from luthier.plan.render_run import WIDTH, name_machine, render_warnings, show_hours
@@ -34,7 +35,8 @@ def _evaluation(tasks: Iterable[TaskPlan]) -> Iterator[str]:
             f"{task.task}: {task.examples.value:,.0f} examples, {seeds}: {gap} over the baseline "
             f"is found with 80% probability"
         )
-        basis = "" if found is None else f" ({found.basis}: {found.source})"
+        rests = found or Figure(0.0, task.rate.basis, f"rate {task.rate.value:g}")
+        basis = f" ({rests.basis}: {rests.source})"
         yield from textwrap.wrap(f"{text}{basis}.", WIDTH, subsequent_indent="  ")
 
 

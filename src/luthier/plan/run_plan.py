@@ -172,6 +172,7 @@ def _count(
     recipe: Recipe, inputs: PlanInputs, around: Surroundings, warnings: list[str]
 ) -> tuple[TokenCount, bool]:
     """The tokens, and whether they are known; rows full to `sequence_len` where they are not."""
+    _check_average(recipe, inputs)
     try:
         counts = count_tokens(
             recipe, inputs.samples, inputs.average_tokens, prepared=around.prepared
@@ -183,6 +184,21 @@ def _count(
     samples = inputs.samples or recipe.micro_batch_size
     average = inputs.average_tokens or recipe.sequence_len
     return count_tokens(recipe, samples, average), False
+
+
+def _check_average(recipe: Recipe, inputs: PlanInputs) -> None:
+    """Refuse an average that no example of the recipe can have.
+
+    Raises:
+        PlanError: more than `sequence_len`, which both answers of a pair may fill.
+    """
+    average, answers = inputs.average_tokens, 1 if recipe.rl is None else 2
+    if average is not None and average > answers * recipe.sequence_len:
+        each = "an answer of a pair" if answers == 2 else "an example"
+        raise PlanError(
+            f"--average-tokens {average:g}: {each} has no more than {recipe.sequence_len:,} tokens "
+            "(sequence_len). Give less, or raise sequence_len."
+        )
 
 
 def _stated_rate(workload: Workload, inputs: PlanInputs) -> Figure | None:

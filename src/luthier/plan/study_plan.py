@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.errors import DataError
 from luthier.plan.amounts.row_sample import sample_rows
 from luthier.plan.amounts.scored_rows import count_test_examples
 from luthier.plan.figure import Figure, weakest
@@ -13,7 +14,7 @@ from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
 from luthier.plan.outcome.evaluation import TaskPlan, plan_evaluation, warn_of_evaluation
 from luthier.plan.outcome.serving import Serving, compare_serving
 from luthier.plan.run_plan import RunPlan, Surroundings, plan_run
-from luthier.recipe.dataset import resolve_source
+from luthier.recipe.dataset import DatasetSource, resolve_source
 from luthier.recipe.study import Arm, LoadedStudy, Study
 
 
@@ -57,9 +58,10 @@ def plan_study(
 
     Raises:
         PlanError: an unknown model, device or way of sharing.
-        DataError: rows that cannot be read.
+        DataError: rows that cannot be read, or fewer than the study draws.
     """
     study = loaded.study
+    _check_enough_rows(study)
     stated = flags.test_examples or (study.plan.test_examples if study.plan else None)
     examples = count_test_examples(study, stated)
     prepared = None if folder is None else folder / "data" / "prepared"
@@ -110,7 +112,13 @@ def _warn(
     metrics = dict.fromkeys(metric for scores in expected.values() for metric in scores)
     for metric in metrics if tasks else ():
         scores = {arm: found[metric] for arm, found in expected.items() if metric in found}
-        if all(0 <= score <= 1 for score in scores.values()):
+        beyond = [f"{arm} {score:g}" for arm, score in scores.items() if not 0 <= score <= 1]
+        if beyond:
+            warnings.append(
+                f"`plan.expected`, {metric}: {', '.join(beyond)} is no share, so what it asks of "
+                "the evaluation is not known. A share lies between 0 and 1: 0.85 for 85%."
+            )
+        else:
             named = tasks[0]._replace(task=f"{tasks[0].task}, {metric}")
             warnings += warn_of_evaluation(named, scores, baseline=loaded.study.baseline)
     warnings += [
@@ -139,6 +147,33 @@ def _left_to_train(study: Study) -> int | None:
     return None if sample is None else round(sample.rows.value) - (study.sample.test or 0)
 
 
+def _check_enough_rows(study: Study) -> None:
+    """Refuse what the study's split would refuse after the start.
+
+    Raises:
+        DataError: fewer rows at hand than are to be drawn.
+    """
+    train, test = study.sample.train, study.sample.test or 0
+    if study.data is None or (train is not None and _made_to_measure(study.data)):
+        return
+    sample = sample_rows(study.data)
+    # A number of rows that is only estimated from the file's size refuses nothing.
+    if sample is None or sample.rows.basis == "computed":
+        return
+    rows = round(sample.rows.value)
+    if rows < test + (train or 1):
+        others = "the others" if train is None else f"{train:,}"
+        raise DataError(
+            f"data: {rows:,} rows are too few to test on {test:,} and train on {others}. "
+            "Lower the sizes under `sample`, or bring more data."
+        )
+
+
+def _made_to_measure(data: DatasetSource) -> bool:
+    """Whether rows are generated in just the number that the study draws."""
+    return data.generate is not None and "count" not in data.model_fields_set
+
+
 def _dearest(runs: Sequence[RunPlan]) -> Figure | None:
     """What one run costs at most: one model of a study is deployed, whichever wins."""
     known = [run.cost.usd for run in runs if run.cost and run.cost.usd]
@@ -150,5 +185,6 @@ def _total(figures: Sequence[Figure | None], seeds: int) -> Figure | None:
     if len(known) < len(figures):
         return None
     total = seeds * sum(figure.value for figure in known)
-    runs = f"{len(figures)} arms" if seeds == 1 else f"{len(figures)} arms × {seeds} seeds"
+    arms = f"{len(figures)} arm{'s' if len(figures) != 1 else ''}"
+    runs = arms if seeds == 1 else f"{arms} × {seeds} seeds"
     return Figure(total, weakest(*known), runs)

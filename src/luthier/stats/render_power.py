@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from luthier.stats.power import Outlook, PowerReport, Reach
 from luthier.stats.power_question import PowerQuestion
+from luthier.stats.power_search import MOST_EXAMPLES
 from luthier.stats.power_ways import Stated
 
 WIDTH = 80
@@ -24,7 +25,7 @@ def render_power(report: PowerReport) -> str:
         lines += _wrap(
             f"{question.arms} arms make {question.comparisons} comparisons with the baseline; "
             f"Holm's first step is at {_percent(question.alpha)} / {question.comparisons} = "
-            f"{_percent(share)}"
+            f"{100 * share:.3g}%"
         )
     if report.seed_spread is not None:
         spread = report.seed_spread
@@ -94,7 +95,10 @@ def _write_power(question: PowerQuestion, reach: Reach) -> str:
 
 
 def _write_examples(question: PowerQuestion, reach: Reach) -> str:
-    return "no number" if reach.examples is None else f"{reach.examples:,}"
+    if reach.examples is not None:
+        return f"{reach.examples:,}"
+    # With one seed nothing but examples stands in the way: the search has ended.
+    return "no number" if question.seeds > 1 else f"over {MOST_EXAMPLES:,}"
 
 
 def _notes(report: PowerReport) -> list[str]:
@@ -107,7 +111,7 @@ def _notes(report: PowerReport) -> list[str]:
         notes.append(
             "none: even an arm that has everything right could not be told from the baseline."
         )
-    if report.question.difference is not None and any(
+    if (report.question.difference is not None and report.question.seeds > 1) and any(
         reach.examples is None for o in report.outlooks for reach in (o.alone, o.first)
     ):
         notes.append(

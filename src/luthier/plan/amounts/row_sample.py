@@ -52,7 +52,7 @@ def sample_rows(source: DatasetSource) -> RowSample | None:
     """A sample of the rows of `source`; None where they are not at hand (a hub id, a folder).
 
     Raises:
-        DataError: a row that cannot be read.
+        DataError: a file of which no row can be read.
     """
     if source.generate is not None:
         return _sample_generated(source)
@@ -188,12 +188,19 @@ def _sample_parquet(file: Path, source: DatasetSource) -> RowSample:
 
 
 def _format(rows: Iterable[Row], source: DatasetSource) -> list[Example]:
-    """Up to SAMPLED_ROWS of the rows as examples; a bad row is left out."""
+    """Up to SAMPLED_ROWS of the rows as examples; a bad row is left out.
+
+    Raises:
+        DataError: every row is bad, as with a column that is not there; the first row's.
+    """
     read = reader_of(source)
     examples: list[Example] = []
+    errors: list[DataError] = []
     for row in spread(list(rows), SAMPLED_ROWS):
         try:
             examples.append(read(rename_columns(row, source.columns), source))
-        except DataError:
-            continue
+        except DataError as error:
+            errors.append(error)
+    if errors and not examples:
+        raise errors[0]
     return examples

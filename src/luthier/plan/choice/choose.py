@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.errors import PlanError
 from luthier.plan.amounts.data_names import name_rows
 from luthier.plan.choice.options import COUNTS, Option, list_options
 from luthier.plan.choice.row_estimate import build_estimator
@@ -25,6 +27,23 @@ class Limits(NamedTuple):
 
     budget_usd: float | None = None
     deadline_hours: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there is anything to keep to."""
+        return self.budget_usd is not None or self.deadline_hours is not None
+
+
+def check_limits(limits: Limits) -> None:
+    """Refuse a limit that nothing can keep to.
+
+    Raises:
+        PlanError: names the flag.
+    """
+    flags = (("--budget", limits.budget_usd), ("--deadline", limits.deadline_hours))
+    for flag, value in flags:
+        if value is not None and not 0 < value < math.inf:
+            raise PlanError(f"{flag} {value:g}: give a number above 0.")
 
 
 class Choice(NamedTuple):

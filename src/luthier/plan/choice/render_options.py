@@ -42,8 +42,8 @@ def render_two_stage(plan: TwoStage | None, budget_usd: float) -> str:
     if plan is None:
         return "\n".join(
             _wrap(
-                f"No two stages within ${budget_usd:,.0f}: two pilot arms of a twentieth and one "
-                "full run cost more, or nothing that fits has a price."
+                f"No two stages within {_dollars(budget_usd)}: two pilot arms of a twentieth and "
+                "one full run cost more, or nothing that fits has a price."
             )
         )
     lines = [_heading(plan), "", *_stage_one(plan), "", *_stage_two(plan), ""]
@@ -183,7 +183,12 @@ def _note_qualities(options: Sequence[Option]) -> Iterator[str]:
 
 def _heading(plan: TwoStage) -> str:
     deadline = "" if plan.deadline_hours is None else f" and {plan.deadline_hours:g} hours"
-    return f"Two stages within ${plan.budget_usd:,.0f}{deadline}"
+    return f"Two stages within {_dollars(plan.budget_usd)}{deadline}"
+
+
+def _dollars(budget_usd: float) -> str:
+    """A whole number as it was given, cents where there are some."""
+    return f"${budget_usd:,.0f}" if budget_usd == round(budget_usd) else f"${budget_usd:,.2f}"
 
 
 def _stage_one(plan: TwoStage) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import math
 import re
 import shutil
 import subprocess
@@ -103,8 +104,8 @@ def build_machine(
     """
     if count < 1:
         raise PlanError(f"--gpus {count}: give 1 or more.")
-    if usd_per_hour_each is not None and usd_per_hour_each < 0:
-        raise PlanError(f"--usd-per-hour {usd_per_hour_each}: give 0 or more.")
+    if usd_per_hour_each is not None and not 0 <= usd_per_hour_each < math.inf:
+        raise PlanError(f"--usd-per-hour {usd_per_hour_each:g}: give 0 or more.")
     price = device.usd_per_hour
     if usd_per_hour_each is not None:
         price = Figure(usd_per_hour_each, "given", "--usd-per-hour")

@@ -35,9 +35,13 @@ def estimate_device_gib(allocated: Figure, machine: Machine) -> Figure:
     shown = allocated.value * (1 + share) + context
     # What is reserved cannot be more than there is; a run that needs less than that may fill it.
     most = max(capacity, allocated.value + context)
-    return Figure(
-        min(shown, most), "assumed", f"allocated × {1 + share:g} + {context:g} GiB of context"
-    )
+    if shown <= most:
+        how = f"allocated × {1 + share:g} + {context:g} GiB of context"
+    elif most > capacity:
+        how = f"allocated + {context:g} GiB of context"
+    else:
+        how = "all of it: PyTorch keeps freed blocks"
+    return Figure(min(shown, most), "assumed", how)
 
 
 def reserved_share(machine: Machine) -> float:

@@ -123,5 +123,6 @@ def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise PlanError(f"{path} cannot be read: {error}.") from None
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise PlanError(f"{path} cannot be read: {why}.") from None
     return parse_object(text, str(path))

@@ -139,7 +139,8 @@ def render_serving(serving: Serving) -> str:
     dearer = f", {times:,.0f} times an own one" if times is not None and times >= 2 else ""
     lines.append(f"bought answer   {_usd(serving.api_usd_per_answer.value)} (given){dearer}")
     if serving.break_even_answers is not None:
-        lines.append(f"break-even      after {serving.break_even_answers:,} answers")
+        after = f"after {serving.break_even_answers:,} answers"
+        lines.append(f"break-even      {after}: the dearest run's training")
     if serving.months:
         lines += ["", f"{'answers a month':>15} {'own':>12} {'bought':>12} {'saved':>12}"]
         lines += [

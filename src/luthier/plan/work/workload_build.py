@@ -78,7 +78,8 @@ def _basis_of_steps(recipe: Recipe, counts: TokenCount) -> Basis:
 
 def _batch_examples(recipe: Recipe, counts: TokenCount) -> _MicroBatch:
     """`micro_batch_size` examples laid end to end, or padded, which is bounded the same way."""
-    size = recipe.micro_batch_size
+    # A batch holds no more than there is.
+    size = min(recipe.micro_batch_size, max(1, math.ceil(counts.examples.value)))
     mean = counts.tokens_per_example
     per_epoch = math.ceil(counts.examples.value / size)
     return _MicroBatch(
