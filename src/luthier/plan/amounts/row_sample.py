@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from collections.abc import Iterable, Iterator
@@ -76,11 +77,16 @@ def spread(items: list[_Item], most: int) -> list[_Item]:
 
 def _sample_generated(source: DatasetSource) -> RowSample:
     shown = min(source.count, SAMPLED_ROWS // 2)
-    rows = generate_elle(source.level, source.style, shown, source.seed, source.hide_values)
-    examples = [elle_example(row) for row in rows]
+    examples = list(_generate(source.level, source.style, shown, source.seed, source.hide_values))
     if source.holds_pairs:
         examples = list(add_rejected(examples, source.seed))
     return RowSample(Figure(source.count, "given", "the recipe's count"), examples)
+
+
+@functools.lru_cache
+def _generate(*settings: Any) -> tuple[Example, ...]:
+    """The arms of a study generate the same rows: once is enough."""
+    return tuple(elle_example(row) for row in generate_elle(*settings))
 
 
 def _list_files(source: DatasetSource) -> list[Path]:
