@@ -11,7 +11,7 @@ from luthier.plan.memory.cpu_process import measure_process
 from luthier.plan.memory.device_figure import estimate_device_gib, judge_fit
 from luthier.plan.memory.layer import AdapterOn, measure_layer
 from luthier.plan.memory.logits import measure_logits
-from luthier.plan.memory.moments import Held, Ingredients, find_peak
+from luthier.plan.memory.moments import Held, Ingredients, find_peak, most_transient
 from luthier.plan.memory.number_formats import Formats, choose_formats
 from luthier.plan.memory.optimizer import (
     OptimizerBytes,
@@ -82,7 +82,7 @@ def estimate_memory(
     return Memory(
         parts,
         allocated,
-        estimate_device_gib(allocated, machine),
+        estimate_device_gib(allocated, most_transient(run, shares) / GIB, machine),
         capacity,
         judge_fit(allocated.value, capacity.value),
         peak.moment,

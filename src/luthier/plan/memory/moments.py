@@ -94,6 +94,11 @@ def find_peak(run: Ingredients, shares: Shares) -> Held:
     return max(list_moments(run, shares), key=lambda held: held.total)
 
 
+def most_transient(run: Ingredients, shares: Shares) -> float:
+    """Bytes of activations and logits where there are the most: they need not be the peak."""
+    return max(held.activations + held.logits for held in list_moments(run, shares))
+
+
 def _resident(
     run: Ingredients, shares: Shares, moment: str, gradients: float, copies: float = 0.0
 ) -> Held:
