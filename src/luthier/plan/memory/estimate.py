@@ -150,6 +150,7 @@ def _gather(
         checkpoints=recipe.gradient_checkpointing,
         accumulates=recipe.gradient_accumulation_steps > 1,
         trains_base=full,
+        trained=workload.trainable,
         overhead=0.0 if on_cpu else traits.workspace_mib * 2**20,
     )
 
