@@ -157,6 +157,16 @@ def test_checkpointing_and_smaller_bases_save_memory() -> None:
     assert four.allocated_gib.value < eight.allocated_gib.value < anew.allocated_gib.value
 
 
+def test_layers_packed_in_8_bit_keep_what_they_read() -> None:
+    """Under an adapter on attention: the normed input of gate and up, and what down reads."""
+    plain, eight = (
+        estimate(MISTRAL, 8192, "accelerated-peft", gradient_checkpointing=False, **LORA, **keys)
+        for keys in (NOTHING, {"load_in_8bit": True})
+    )
+    extra = eight.parts["activations"].value - plain.parts["activations"].value
+    assert extra == pytest.approx(32 * 8192 * 2 * (4096 + 14336) / GIB)
+
+
 def test_parts_add_up_and_say_what_they_rest_on() -> None:
     found = estimate(MISTRAL, 8192, **LORA)
     total = sum(part.value for part in found.parts.values())

@@ -188,7 +188,7 @@ def _adapter_on(
         # PyTorch marks what it dropped with a byte on a GPU and with a number on a CPU.
         (4 if on_cpu else 1) if recipe.lora_dropout > 0 else 0,
         recipe.peft_use_dora,
-        quantised_bits(recipe) is not None,
+        quantised_bits(recipe),
     )
 
 
