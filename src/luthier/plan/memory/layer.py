@@ -14,6 +14,7 @@ from typing import NamedTuple
 from luthier.plan.memory.number_formats import Formats
 from luthier.plan.memory.streams import Stream, find_stream, stream_width
 from luthier.plan.model.model_facts import Linear, ModelFacts
+from luthier.plan.work.attention import forms_scores
 from luthier.plan.work.engines import REPEATS_KEYS, EngineTraits
 from luthier.recipe.schema import Recipe
 
@@ -132,8 +133,8 @@ def _repeats_keys(facts: ModelFacts, traits: EngineTraits, recipe: Recipe) -> bo
 
 
 def _scores(facts: ModelFacts, recipe: Recipe, compute: int) -> float:
-    """Attention scores of one token, which only the `eager` implementation forms."""
-    if recipe.attn_implementation != "eager" and facts.family != "gemma2":
+    """Attention scores of one token."""
+    if not forms_scores(recipe, facts):
         return 0
     return facts.heads * recipe.sequence_len * (4 + compute)
 

@@ -78,6 +78,17 @@ def _layer_numbers(facts: ModelFacts, engine: Engine, precision: Precision) -> f
     return numbers
 
 
+def score_bytes(precision: Precision) -> float:
+    """Bytes moved for each attention score that is formed, forward.
+
+    It is written, scaled, masked, put through softmax in float32, cast back, and read for the values
+    (transformers' `eager_attention_forward`).
+    """
+    number = BYTES[precision]
+    casts = 8 if precision == "bfloat16" else 0
+    return 8 * number + casts
+
+
 def adapter_numbers(target: Linear, engine: Engine, *, quantised: bool) -> float:
     """Numbers moved per token by the adapter of one linear layer, forward."""
     kernels = _KERNELS[engine]
