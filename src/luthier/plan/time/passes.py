@@ -81,7 +81,7 @@ def _layer_numbers(facts: ModelFacts, engine: Engine, precision: Precision) -> f
 def score_bytes(precision: Precision) -> float:
     """Bytes moved for each attention score that is formed, forward.
 
-    It is written, scaled, masked, put through softmax in float32, cast back, and read for the values
+    It is written, scaled, masked, put through softmax in float32, cast back, read for the values
     (transformers' `eager_attention_forward`).
     """
     number = BYTES[precision]
