@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from planner_memory import describe_memory
+from planner_published import describe_published
 from planner_rows import MEASURED, read_rows
 from planner_time import describe_time
 
@@ -29,7 +30,8 @@ def main() -> int:
         print(f"{MEASURED} is not here: nothing to compare with. {PAGE} stays as it is.")
         return 1
     rows = read_rows()
-    page = "\n".join([HEAD, describe_memory(rows), "", describe_time(rows), ""])
+    parts = [HEAD, describe_memory(rows), "", describe_time(rows), describe_published(), ""]
+    page = "\n".join(parts)
     PAGE.write_text(page, encoding="utf-8")
     print(page)
     return 0

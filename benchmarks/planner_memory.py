@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from planner_rows import Row
 
-from luthier.plan.memory.device_figure import reserved_share
+from luthier.plan.memory.device_figure import CONTEXT_GIB
 from luthier.plan.memory.estimate import estimate_memory
 from luthier.plan.work.engines import ENGINES
 
@@ -54,8 +54,7 @@ def predict_row(row: Row) -> Predicted:
     if row.allocated_gib is not None:
         return Predicted(row, row.allocated_gib, memory.allocated_gib.value, memory.moment)
     assert row.reserved_gib is not None, "a row without any peak"
-    reserved = memory.allocated_gib.value * (1 + reserved_share(row.machine))
-    return Predicted(row, row.reserved_gib, reserved, memory.moment)
+    return Predicted(row, row.reserved_gib, memory.device_gib.value - CONTEXT_GIB, memory.moment)
 
 
 def describe_memory(rows: Sequence[Row]) -> str:
@@ -75,8 +74,8 @@ def describe_memory(rows: Sequence[Row]) -> str:
         _shown_line(rows),
         "",
         "The last line sets the figure that nvidia-smi showed beside the planner's `device_gib`,",
-        "which rests on an assumed share of reserved memory. PEFT's rows are reserved memory, so",
-        "they too rest on it; their longest batch is taken as 4 examples of 768 tokens.",
+        "which rests on typical shares of these same rows. PEFT's rows are reserved memory, so",
+        "they rest on the share of one GPU; their longest batch is taken as 4 examples of 768.",
         "",
         *_describe_outliers([item for item in found if abs(item.error) > OUTLIER]),
     ]

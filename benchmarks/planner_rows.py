@@ -12,6 +12,7 @@ from luthier.plan.figure import Figure
 from luthier.plan.machine.devices import find_device
 from luthier.plan.machine.hardware import Machine, Sharding
 from luthier.plan.model.model_config import read_facts
+from luthier.plan.model.model_facts import ModelFacts
 from luthier.plan.work.trainable import count_trainable
 from luthier.plan.work.workload import Engine, Workload
 from luthier.recipe.load import parse_recipe
@@ -180,11 +181,17 @@ def _read_peft(line: Mapping[str, str]) -> Row | None:
 
 
 def build_row_workload(
-    values: Mapping[str, Any], engine: Engine, longest: float, mean: float, *, tokens_each: float
+    values: Mapping[str, Any],
+    engine: Engine,
+    longest: float,
+    mean: float,
+    *,
+    tokens_each: float,
+    facts: ModelFacts | None = None,
 ) -> Workload:
-    """The workload of a measurement whose batches are known."""
+    """The workload of a measurement whose batches are known, `facts` of a model without a name."""
     recipe = parse_recipe(values).recipe
-    facts = read_facts(recipe.base_model)
+    facts = facts or read_facts(recipe.base_model)
     steps = recipe.max_steps or 1
     given = "the measurement's own batches"
     return Workload(

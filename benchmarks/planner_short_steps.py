@@ -16,6 +16,7 @@ from luthier.plan.figure import Figure
 from luthier.plan.machine.devices import find_device
 from luthier.plan.machine.hardware import Machine
 from luthier.plan.model.architectures import facts_from_config
+from luthier.plan.model.model_facts import ModelFacts
 from luthier.plan.time.step_time import estimate_step
 from luthier.plan.work.trainable import count_trainable
 from luthier.plan.work.workload import Workload
@@ -59,9 +60,9 @@ def list_short_steps() -> list[ShortStep]:
     ]
 
 
-def _predict(model: str, tokens: int) -> float:
+def read_qwen(model: str) -> ModelFacts:
+    """Qwen's first series in today's names: biased queries, keys and values, a gate."""
     width, layers, ffn_width, heads = MODELS[model]
-    # The same shape in today's names: biased queries, keys and values, a gate, an untied head.
     config = {
         "model_type": "qwen2",
         "hidden_size": width,
@@ -73,7 +74,11 @@ def _predict(model: str, tokens: int) -> float:
         "max_position_embeddings": 8192,
         "tie_word_embeddings": False,
     }
-    facts = facts_from_config(model, config, "QwenLM/Qwen")
+    return facts_from_config(model, config, "QwenLM/Qwen")
+
+
+def _predict(model: str, tokens: int) -> float:
+    facts = read_qwen(model)
     recipe = parse_recipe(
         {
             "base_model": model,

@@ -222,6 +222,21 @@ def test_a_processor_computes_in_float32_unless_told() -> None:
     assert choose_precision(recipe, find_device("T4")) == "float32"
 
 
+def test_other_loops_compute_in_float16_where_there_is_no_bfloat16() -> None:
+    recipe = build("embedded").recipe
+    assert choose_precision(recipe, find_device("T4"), "transformers") == "bfloat16"
+
+
+def test_scores_that_are_formed_take_time_with_the_square_of_the_row() -> None:
+    def slower(tokens: int) -> float:
+        sdpa, eager = (
+            seconds(build(tokens=tokens, attn_implementation=name)) for name in ("sdpa", "eager")
+        )
+        return eager / sdpa
+
+    assert 1.05 < slower(1024) < slower(4096)
+
+
 def test_an_answer_is_written_as_fast_as_the_weights_are_read() -> None:
     workload = build("Qwen/Qwen2.5-32B", **LORA)
     task = TaskLoad(

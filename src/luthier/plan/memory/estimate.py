@@ -11,7 +11,7 @@ from luthier.plan.memory.cpu_process import measure_process
 from luthier.plan.memory.device_figure import estimate_device_gib, judge_fit
 from luthier.plan.memory.layer import AdapterOn, measure_layer
 from luthier.plan.memory.logits import measure_logits
-from luthier.plan.memory.moments import Held, Ingredients, find_peak
+from luthier.plan.memory.moments import Held, Ingredients, find_peak, most_transient
 from luthier.plan.memory.number_formats import Formats, choose_formats
 from luthier.plan.memory.optimizer import (
     OptimizerBytes,
@@ -82,7 +82,7 @@ def estimate_memory(
     return Memory(
         parts,
         allocated,
-        estimate_device_gib(allocated, machine),
+        estimate_device_gib(allocated, most_transient(run, shares) / GIB, machine),
         capacity,
         judge_fit(allocated.value, capacity.value),
         peak.moment,
@@ -150,6 +150,7 @@ def _gather(
         checkpoints=recipe.gradient_checkpointing,
         accumulates=recipe.gradient_accumulation_steps > 1,
         trains_base=full,
+        trained=workload.trainable,
         overhead=0.0 if on_cpu else traits.workspace_mib * 2**20,
     )
 
@@ -187,7 +188,7 @@ def _adapter_on(
         # PyTorch marks what it dropped with a byte on a GPU and with a number on a CPU.
         (4 if on_cpu else 1) if recipe.lora_dropout > 0 else 0,
         recipe.peft_use_dora,
-        quantised_bits(recipe) is not None,
+        quantised_bits(recipe),
     )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from luthier.plan.memory.number_formats import Formats
 from luthier.plan.memory.streams import Stream, find_stream, stream_width
 from luthier.plan.model.model_facts import Linear, ModelFacts
+from luthier.plan.work.attention import forms_scores
 from luthier.plan.work.engines import REPEATS_KEYS, EngineTraits
 from luthier.recipe.schema import Recipe
 
@@ -54,14 +55,15 @@ class AdapterOn(NamedTuple):
         rank: of A and B.
         mask_bytes: kept of each dropped number to say so, beside the number; 0 without dropout.
         magnitude: DoRA's.
-        packed: whether the base under it is quantised.
+        bits: that a weight of the base under it is packed in; None where it is not. Layers packed
+            in 8 bit keep what they read (bitsandbytes, `MatMul8bitLt`), those in 4 do not.
     """
 
     linears: tuple[Linear, ...]
     rank: int
     mask_bytes: int
     magnitude: bool
-    packed: bool
+    bits: int | None
 
 
 def measure_layer(
@@ -131,8 +133,8 @@ def _repeats_keys(facts: ModelFacts, traits: EngineTraits, recipe: Recipe) -> bo
 
 
 def _scores(facts: ModelFacts, recipe: Recipe, compute: int) -> float:
-    """Attention scores of one token, which only the `eager` implementation forms."""
-    if recipe.attn_implementation != "eager" and facts.family != "gemma2":
+    """Attention scores of one token."""
+    if not forms_scores(recipe, facts):
         return 0
     return facts.heads * recipe.sequence_len * (4 + compute)
 
@@ -153,12 +155,19 @@ def _input_bytes(
     for stream, linears in readers.items():
         width = stream_width(stream, facts)
         if not linears:
-            found[stream] = 0
+            found[stream] = _kept_by_base(stream, formats, adapter, width)
         elif adapter is None:
             found[stream] = _full_input(stream, linears, formats, width)
         else:
             found[stream] = _adapted_input(stream, linears, formats, traits, adapter, width)
     return found
+
+
+def _kept_by_base(stream: Stream, formats: Formats, adapter: AdapterOn | None, width: int) -> float:
+    """Of what frozen layers read; attention keeps its result already."""
+    if adapter is None or adapter.bits != 8 or stream == "attention out":
+        return 0
+    return formats.compute * width
 
 
 def _full_input(stream: Stream, linears: list[Linear], formats: Formats, width: int) -> float:
@@ -185,8 +194,9 @@ def _adapted_input(
     if adapter.mask_bytes:
         # Each layer draws its own: the dropped input, and what was dropped.
         inner += len(linears) * width * (b + adapter.mask_bytes)
+        inner += _kept_by_base(stream, formats, adapter, width)
         # Fused products keep the input beside them where the base is not packed.
-        beside = traits.fused_norms and not adapter.packed and stream == "attention in"
+        beside = traits.fused_norms and adapter.bits is None and stream == "attention in"
         return inner + (b * width if beside else 0)
     if traits.shares_adapter_inputs:
         return inner + (0 if stream == "attention out" else b * width)

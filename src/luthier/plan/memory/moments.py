@@ -57,6 +57,7 @@ class Ingredients(NamedTuple):
         checkpoints: whether layers are worked out anew in the backward pass.
         accumulates: whether gradients of earlier micro-batches are there.
         trains_base: whether the base's own weights are trained.
+        trained: weights that are trained.
         overhead: the library's workspaces, or a whole process.
     """
 
@@ -80,6 +81,7 @@ class Ingredients(NamedTuple):
     checkpoints: bool
     accumulates: bool
     trains_base: bool
+    trained: int
     overhead: float
 
 
@@ -92,6 +94,11 @@ def list_moments(run: Ingredients, shares: Shares) -> list[Held]:
 def find_peak(run: Ingredients, shares: Shares) -> Held:
     """The fullest moment."""
     return max(list_moments(run, shares), key=lambda held: held.total)
+
+
+def most_transient(run: Ingredients, shares: Shares) -> float:
+    """Bytes of activations and logits where there are the most: they need not be the peak."""
+    return max(held.activations + held.logits for held in list_moments(run, shares))
 
 
 def _resident(
@@ -160,8 +167,9 @@ def _step(run: Ingredients, shares: Shares) -> Held:
     if shares.gathered_layers:
         weights = (run.weights.total + run.reference) / shares.weights
         held = held._replace(weights=weights)
-    state = held.optimizer + run.optimizer.temporary / shares.optimizer
-    return held._replace(optimizer=state)
+    at_once = min(1.0, shares.stepped * shares.optimizer / run.trained)
+    temporary = at_once * run.optimizer.temporary / shares.optimizer
+    return held._replace(optimizer=held.optimizer + temporary)
 
 
 def _all_gradients(run: Ingredients, shares: Shares) -> float:

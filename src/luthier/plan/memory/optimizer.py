@@ -62,10 +62,10 @@ def measure_optimizer_for_model(
             count * _moment_bytes(size, 32 if embedding else bits, each)
             for size, count, embedding in (*plain, *_linear_tensors(facts))
         )
-        weights = facts.parameters * formats.trained
         largest = max(size for size, _, _ in (*plain, *_linear_tensors(facts)))
-        temporary = _loop_bytes(recipe, weights, each * largest, on_cpu=on_cpu)
-        return OptimizerBytes(state + master, temporary)
+        temporary = _loop_bytes(recipe, each * facts.parameters, each * largest, on_cpu=on_cpu)
+        # A float32 copy is moved by float32 gradients, which DeepSpeed makes for the step.
+        return OptimizerBytes(state + master, temporary + master)
     state = sum(count * 2 * each * size for size, count, _ in plain)
     temporary = 0.0
     for linear in facts.linears:

@@ -8,6 +8,8 @@ from luthier.plan.machine.hardware import Machine
 
 # What ZeRO-3 may hold gathered beyond the layer in use: one more, fetched ahead.
 _LAYERS_AHEAD = 1
+# Weights of which ZeRO-3 moves so many at once, DeepSpeed's `sub_group_size` unless it is set.
+_SUB_GROUP = 1e9
 
 
 class Shares(NamedTuple):
@@ -20,6 +22,7 @@ class Shares(NamedTuple):
             weights are not sharded.
         buckets: whole copies of the gradients that are sent around.
         keeps_inputs: frozen units keep their input and its gradient until the backward pass ends.
+        stepped: weights of one device that the optimizer moves at once.
     """
 
     weights: float = 1
@@ -29,6 +32,7 @@ class Shares(NamedTuple):
     gathered_layers: int = 0
     buckets: int = 0
     keeps_inputs: bool = False
+    stepped: float = float("inf")
 
 
 def choose_shares(machine: Machine) -> Shares:
@@ -43,7 +47,7 @@ def choose_shares(machine: Machine) -> Shares:
         case "zero2":
             return Shares(1, count, count, 1)
         case "zero3":
-            return Shares(count, count, count, count, 1 + _LAYERS_AHEAD)
+            return Shares(count, count, count, count, 1 + _LAYERS_AHEAD, stepped=_SUB_GROUP)
         case "zero3-offload":
             out = float("inf")
             return Shares(out, out, out, out, 1 + _LAYERS_AHEAD)

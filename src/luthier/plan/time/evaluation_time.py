@@ -54,15 +54,15 @@ def validation_seconds(workload: Workload, device: Device) -> Figure:
 
 def forward_seconds(workload: Workload, device: Device, tokens: float) -> float:
     """Seconds of forward passes over `tokens` tokens, in micro-batches like training's."""
-    precision = choose_precision(workload.recipe, device)
-    speeds = find_speeds(device, workload.facts.width, workload.recipe)
+    precision = choose_precision(workload.recipe, device, workload.engine)
+    speeds = find_speeds(device, workload.facts.width, workload.recipe, workload.engine)
     batch = max(1.0, workload.mean_tokens.value)
     return tokens / batch * _pass_seconds(workload, precision, speeds, batch)
 
 
 def _task_seconds(workload: Workload, device: Device, task: TaskLoad) -> Figure:
-    precision = choose_precision(workload.recipe, device)
-    speeds = find_speeds(device, workload.facts.width, workload.recipe)
+    precision = choose_precision(workload.recipe, device, workload.engine)
+    speeds = find_speeds(device, workload.facts.width, workload.recipe, workload.engine)
     batches = -(-task.examples.value // task.batch_size)
     size = min(task.batch_size, max(1.0, task.examples.value))
     reading = _pass_seconds(workload, precision, speeds, size * task.prompt_tokens.value)

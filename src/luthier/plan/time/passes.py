@@ -40,7 +40,10 @@ _FLOAT32_NORM = 7
 # LayerNorm is one kernel everywhere.
 _LAYER_NORM = 4
 _RESIDUALS = 2 * 3
-_GATED_ACTIVATION, _PLAIN_ACTIVATION = 5, 9
+# A gated activation and its product; a plain one is one kernel, but that of GPT-2 and GPT-Neo is
+# put together from eight (transformers' NewGELUActivation).
+_GATED_ACTIVATION, _PLAIN_ACTIVATION = 5, 2
+_PIECED_ACTIVATION: Mapping[str, float] = {"gpt2": 18, "gpt_neo": 18}
 # A mixture gathers each token for its experts, weighs and adds what they return.
 _MIXTURE_PER_COPY, _MIXTURE = 4, 6
 # The fused LoRA kernels for a quantised base (unsloth's, fms-acceleration's "foak").
@@ -66,12 +69,24 @@ def _layer_numbers(facts: ModelFacts, engine: Engine, precision: Precision) -> f
     rotated = (facts.heads + facts.kv_heads) * facts.head_width if facts.positions == 0 else 0
     copies = max(linear.active_copies for linear in facts.linears)
     experts = max(linear.copies for linear in facts.linears)
-    activation = _GATED_ACTIVATION if facts.gated else _PLAIN_ACTIVATION
+    plain = _PIECED_ACTIVATION.get(facts.family, _PLAIN_ACTIVATION)
+    activation = _GATED_ACTIVATION if facts.gated else plain
     numbers = (2 * norm + _RESIDUALS) * facts.width + kernels.rotation * rotated
     numbers += activation * facts.ffn_width * copies
     if experts > 1:
         numbers += (_MIXTURE_PER_COPY * copies + _MIXTURE) * facts.width
     return numbers
+
+
+def score_bytes(precision: Precision) -> float:
+    """Bytes moved for each attention score that is formed, forward.
+
+    It is written, scaled, masked, put through softmax in float32, cast back, read for the values
+    (transformers' `eager_attention_forward`).
+    """
+    number = BYTES[precision]
+    casts = 8 if precision == "bfloat16" else 0
+    return 8 * number + casts
 
 
 def adapter_numbers(target: Linear, engine: Engine, *, quantised: bool) -> float:

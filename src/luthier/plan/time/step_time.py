@@ -31,8 +31,8 @@ class StepTime(NamedTuple):
 def estimate_step(workload: Workload, machine: Machine) -> StepTime:
     """One optimizer step: products, attention, bytes, kernels started, communication."""
     recipe, device = workload.recipe, machine.device
-    precision = choose_precision(recipe, device)
-    speeds = find_speeds(device, workload.facts.width, recipe)
+    precision = choose_precision(recipe, device, workload.engine)
+    speeds = find_speeds(device, workload.facts.width, recipe, workload.engine)
     shards = machine.count if machine.sharding in _SHARDED_OPTIMIZER else 1
     work = count_step_work(workload, precision, shards)
     tensor = workload.mean_tokens.value * workload.facts.ffn_width * BYTES[precision]

@@ -15,8 +15,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from luthier.plan.time.optimizer_work import count_optimizer_work
-from luthier.plan.time.passes import BACKWARD, adapter_numbers, layer_bytes, logits_bytes
+from luthier.plan.time.passes import (
+    BACKWARD,
+    adapter_numbers,
+    layer_bytes,
+    logits_bytes,
+    score_bytes,
+)
 from luthier.plan.time.utilisation import BYTES, Precision
+from luthier.plan.work.attention import forms_scores
 from luthier.plan.work.trainable import list_adapted
 from luthier.plan.work.workload import Workload
 from luthier.recipe.resolve import quantised_bits
@@ -94,12 +101,17 @@ def count_forward(workload: Workload, precision: Precision, tokens: float) -> Fo
     attention_width = facts.heads * facts.head_width
     quantised = quantised_bits(workload.recipe) is not None
     moved = layer_bytes(facts, workload.engine, precision, quantised=quantised)
+    scored = 1
+    if forms_scores(workload.recipe, facts):
+        scored = 2  # nothing of what the mask hides is left out
+        row = workload.mean_tokens.value / workload.recipe.micro_batch_size
+        moved += facts.heads * row * score_bytes(precision)
     kernels = GATED_KERNELS if facts.gated else PLAIN_KERNELS
     experts = max(linear.copies for linear in facts.linears)
     kernels += EXPERT_KERNELS * experts if experts > 1 else 0
     return ForwardWork(
         2.0 * inside * tokens,
-        2.0 * facts.layers * tokens * context * attention_width,
+        scored * 2.0 * facts.layers * tokens * context * attention_width,
         facts.layers * tokens * moved,
         facts.layers * kernels,
     )

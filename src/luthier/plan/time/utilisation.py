@@ -14,6 +14,8 @@ from typing import Literal, NamedTuple
 
 from luthier.plan.figure import Figure
 from luthier.plan.machine.hardware import Device
+from luthier.plan.work.engines import ENGINES
+from luthier.plan.work.workload import Engine
 from luthier.recipe.resolve import resolve_bf16
 from luthier.recipe.schema import Recipe
 
@@ -23,8 +25,8 @@ BYTES: Mapping[Precision, int] = {"float32": 4, "bfloat16": 2}
 # Share of the dense bfloat16 peak that large products reach, by the device's name or its first
 # part. A100: fitted on fms-acceleration's rows (docs/planner-accuracy.md, where it is also judged
 # on groups left out of the fit). The others from what their makers' own libraries reach: Hopper
-# and Blackwell are held back by their power limit, A10 and L4 by 150 W and 72 W, MI300X by its
-# libraries; cards whose published peak is already that with float32 sums come closest to it.
+# and Blackwell are held back by their power limit, A10, L4 and T4 by 150, 72 and 70 W, MI300X by
+# its libraries; cards whose published peak is already that with float32 sums come closest to it.
 _PRODUCT_SHARES: Mapping[str, float] = {
     "A100": 0.84,
     "A10G": 0.80,
@@ -40,6 +42,7 @@ _PRODUCT_SHARES: Mapping[str, float] = {
     "RTX 3090": 0.90,
     "RTX 4090": 0.90,
     "RTX 5090": 0.90,
+    "T4": 0.55,
 }
 _USUAL_PRODUCT_SHARE: Mapping[str, float] = {
     "nvidia": 0.75,
@@ -49,8 +52,11 @@ _USUAL_PRODUCT_SHARE: Mapping[str, float] = {
 }
 # Products of width h reach h / (h + this) of that: the edges of tiles and the last wave.
 HALF_WIDTH, CPU_HALF_WIDTH = 250, 16
-# FlashAttention-2 against the products' peak (Dao 2023, figure 4: 0.5 to 0.7 on an A100).
+# FlashAttention-2 against the products' peak (Dao 2023, figure 4: 0.5 to 0.7 on an A100). It does
+# not use what Hopper's multipliers need to be fed with, and reaches 0.35 there (Shah et al. 2024,
+# FlashAttention-3, abstract); Blackwell's are fed in yet another way, and are taken alike.
 ATTENTION_SHARE = 0.55
+_ATTENTION_SHARES: Mapping[str, float] = {"B200": 0.35, "H100": 0.35, "H200": 0.35}
 # What streaming kernels get of the nominal bandwidth, and what a layer's many short ones do
 # (fitted together with the A100's share of products).
 BANDWIDTH_SHARE, LAYER_BANDWIDTH_SHARE = 0.85, 0.62
@@ -122,11 +128,16 @@ class Speeds(NamedTuple):
     basis: Figure
 
 
-def choose_precision(recipe: Recipe, device: Device) -> Precision:
-    """What the recipe computes in on that device, as training itself chooses it."""
+def choose_precision(recipe: Recipe, device: Device, engine: Engine = "luthier") -> Precision:
+    """What the recipe computes in on that device, as training itself chooses it.
+
+    A card without bfloat16 has float16 at the rate that the table gives it. Our own loop computes
+    in float32 there, the others in float16, which is `bfloat16` here: it takes as many bytes.
+    """
     wanted = resolve_bf16(recipe)
     if wanted == "auto":
-        return "bfloat16" if device.kind != "cpu" and device.has_bf16 else "float32"
+        half = device.has_bf16 or not ENGINES[engine].trains_in_float32
+        return "bfloat16" if device.kind != "cpu" and half else "float32"
     return "bfloat16" if wanted else "float32"
 
 
@@ -159,18 +170,18 @@ def _find_name(device: Device, table: Mapping[str, float]) -> str | None:
     return next((name for name in (device.name, first) if name in table), None)
 
 
-def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
+def find_speeds(device: Device, width: int, recipe: Recipe, engine: Engine = "luthier") -> Speeds:
     """The speeds of `device` for a model of hidden width `width` under this recipe."""
     share = product_share(device)
     peak = device.bf16_tflops.value * 1e12
     cpu = device.kind == "cpu"
     # A processor's peak is stated for float32, which it computes in.
     plain = peak if cpu else peak * _float32_share(device, recipe)
-    top = plain if choose_precision(recipe, device) == "float32" else peak
+    top = plain if choose_precision(recipe, device, engine) == "float32" else peak
     products = top * share.value * width / (width + (CPU_HALF_WIDTH if cpu else HALF_WIDTH))
     return Speeds(
         product_flops=products,
-        attention_flops=top * ATTENTION_SHARE,
+        attention_flops=top * _attention_share(device),
         float32_flops=plain * share.value,
         svd_flops=plain * (CPU_SVD_SHARE if cpu else SVD_SHARE),
         bytes=device.bandwidth_gb_s.value * 1e9 * BANDWIDTH_SHARE,
@@ -179,6 +190,11 @@ def find_speeds(device: Device, width: int, recipe: Recipe) -> Speeds:
         waits_for_kernels=cpu,
         basis=share,
     )
+
+
+def _attention_share(device: Device) -> float:
+    name = _find_name(device, _ATTENTION_SHARES)
+    return _ATTENTION_SHARES[name] if name is not None else ATTENTION_SHARE
 
 
 def _float32_share(device: Device, recipe: Recipe) -> float:
