@@ -245,6 +245,7 @@ def run_study(
     Returns:
         The folder and the runs that failed.
     """
+    from luthier.errors import LuthierError
     from luthier.recipe.load_study import load_study
     from luthier.study.run import StudyOptions
     from luthier.study.run import run_study as run
@@ -254,14 +255,18 @@ def run_study(
         say(f"note: {text}")
     folder = Path(output) if output is not None else Path("runs") / loaded.study.study
     _write_plan(loaded, folder, say)
-    outcome = run(loaded, folder, say, StudyOptions(skip_bad_rows, trust_remote_code))
+    try:
+        outcome = run(loaded, folder, say, StudyOptions(skip_bad_rows, trust_remote_code))
+    except LuthierError:
+        _drop_plan_of_nothing(folder)
+        raise
     report(folder)
     return outcome
 
 
 def _write_plan(loaded: LoadedStudy, folder: Path, say: Callable[[str], None]) -> None:
     """Write down, before the first run, what the study should take; the report checks it."""
-    from luthier.errors import LuthierError
+    from luthier.errors import DataError, LuthierError
     from luthier.files import make_directory, write_json
     from luthier.plan.as_json import study_as_json
     from luthier.plan.inputs import PlanInputs
@@ -275,11 +280,24 @@ def _write_plan(loaded: LoadedStudy, folder: Path, say: Callable[[str], None]) -
         device = describe_this_machine()
         here = PlanInputs(gpu="cpu" if device.kind == "cpu" else device.name, gpus=1)
         planned = study_as_json(plan_study(loaded, here, folder=folder))
+    except DataError:
+        return  # The study is about to read the same rows and says it itself.
     except LuthierError as error:
         # A model or data that cannot be planned may still be trained, or fail with its own words.
         say(f"note: no plan was made: {error}")
         return
     write_json(make_directory(folder) / PLAN_FILE, planned)
+
+
+def _drop_plan_of_nothing(folder: Path) -> None:
+    """Leave nothing behind of a study that did not begin."""
+    from luthier.report.predictions import PLAN_FILE
+
+    if (folder / "study.yaml").exists() or not folder.is_dir():
+        return
+    (folder / PLAN_FILE).unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def report(folder: str | Path) -> Path:
