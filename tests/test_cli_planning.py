@@ -141,7 +141,8 @@ def test_a_study_lists_a_plan_for_each_arm(planned: Any) -> None:
     # 395,000 samples × 400 tokens × 2 epochs ÷ 2,600 tokens a second.
     assert lora["time"]["train_hours"] == pytest.approx(395_000 * 400 * 2 / 2600 / 3600)
     assert lora["evaluation"]["gsm8k"]["examples"] == 1319
-    assert 0 < lora["evaluation"]["gsm8k"]["detectable_difference"] < 0.1
+    # Scored by perplexity, of which no difference in points is known beforehand.
+    assert lora["evaluation"]["gsm8k"]["detectable_difference"] is None
 
 
 @pytest.mark.parametrize(

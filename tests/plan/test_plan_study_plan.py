@@ -16,6 +16,7 @@ from luthier.plan.study_plan import StudyPlan, plan_study
 from luthier.recipe.load_study import load_study
 
 CPU = PlanInputs(gpu="cpu")
+SHARES = ["elle"]
 
 
 def write_rows(file: Path, count: int) -> str:
@@ -86,7 +87,7 @@ def test_seeds_multiply_the_hours_of_all_arms(tmp_path: Path) -> None:
 
 def test_more_seeds_show_a_smaller_difference_where_seeds_vary(tmp_path: Path) -> None:
     def shown(seeds: list[int]) -> float:
-        found = plan(tmp_path, CPU._replace(test_examples=2000), seeds=seeds).tasks[0]
+        found = plan(tmp_path, CPU._replace(test_examples=2000), seeds=seeds, tasks=SHARES).tasks[0]
         assert found.detectable_difference is not None
         return found.detectable_difference.value
 
@@ -99,23 +100,32 @@ def test_an_own_machine_has_no_price_and_needs_no_warning(tmp_path: Path) -> Non
     assert not any("price" in warning for run in found.runs for warning in run.warnings)
 
 
+def test_no_difference_is_promised_in_nats_per_token(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    assert all(task.detectable_difference is None for task in found.tasks)
+    assert "points" not in render_study(found)
+
+
 def test_expected_scores_too_close_for_the_test_rows_are_named(tmp_path: Path) -> None:
-    found = plan(tmp_path, plan={"expected": {"full": 0.80, "lora": 0.82}})
+    found = plan(tmp_path, tasks=SHARES, plan={"expected": {"full": 0.80, "lora": 0.82}})
     assert any("lora" in warning and "+2.0" in warning for warning in found.warnings)
 
 
 def test_expected_scores_far_apart_are_not(tmp_path: Path) -> None:
     flags = CPU._replace(test_examples=2000)
-    assert not plan(tmp_path, flags, plan={"expected": {"full": 0.5, "lora": 0.9}}).warnings
+    assert not plan(
+        tmp_path, flags, tasks=SHARES, plan={"expected": {"full": 0.5, "lora": 0.9}}
+    ).warnings
 
 
 def test_a_score_in_percent_is_named_and_not_passed_over(tmp_path: Path) -> None:
-    found = plan(tmp_path, plan={"expected": {"full": 85, "lora": 0.9}})
+    found = plan(tmp_path, tasks=SHARES, plan={"expected": {"full": 85, "lora": 0.9}})
     assert any("full 85" in warning and "0.85" in warning for warning in found.warnings)
 
 
 def test_one_arm_that_nothing_can_tell_says_what_that_rests_on(tmp_path: Path) -> None:
-    said = render_study(plan(tmp_path, CPU._replace(test_examples=4), arms={"full": {}}))
+    flags = CPU._replace(test_examples=4)
+    said = render_study(plan(tmp_path, flags, tasks=SHARES, arms={"full": {}}))
     assert "no gain over the baseline" in said
     assert "(assumed: rate 0.8)" in said
     assert "(1 arm)" in said

@@ -45,6 +45,12 @@ def test_what_is_stated_is_taken_and_marked_as_given() -> None:
     assert (counts.tokens_per_example.value, counts.tokens_per_example.basis) == (210, "given")
 
 
+def test_both_answers_of_a_stated_pair_may_fill_sequence_len() -> None:
+    pairs = {"path": "no/where", "type": "preference"}
+    counts = count_tokens(make_recipe(pairs, rl="dpo", sequence_len=1024), 5000, 400)
+    assert counts.longest_tokens.value == 2 * 1024
+
+
 def test_rows_that_are_not_at_hand_are_asked_for_by_their_flags() -> None:
     with pytest.raises(PlanError, match=r"--samples and --average-tokens"):
         count_tokens(make_recipe("somebody/data"))

@@ -28,6 +28,14 @@ def render_study(plan: StudyPlan) -> str:
 
 def _evaluation(tasks: Iterable[TaskPlan]) -> Iterator[str]:
     for task in tasks:
+        if not task.is_share:
+            yield from textwrap.wrap(
+                f"{task.task}: {task.examples.value:,.0f} examples: which difference they show is "
+                "not known before a run, since nats per token have no usual spread.",
+                WIDTH,
+                subsequent_indent="  ",
+            )
+            continue
         found = task.detectable_difference
         gap = "no gain" if found is None else f"a gain of {100 * found.value:.1f} points"
         seeds = "one seed" if task.seeds == 1 else f"{task.seeds} seeds"

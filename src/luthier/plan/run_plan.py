@@ -19,6 +19,7 @@ from luthier.plan.machine.devices import (
 )
 from luthier.plan.machine.hardware import Machine
 from luthier.plan.machine.sharding import choose_sharding
+from luthier.plan.memory.device_figure import TIGHT_BELOW
 from luthier.plan.memory.estimate import Memory, estimate_memory
 from luthier.plan.model.model_config import read_facts
 from luthier.plan.time.calibration import find_calibration
@@ -160,6 +161,11 @@ def describe_fit(plan: RunPlan) -> str:
         return f"Tight: {at_peak}; fragmentation may end the run."
     weights = plan.workload.facts.parameters
     held = memory.parts["weights"].value
+    if needs <= has:
+        return (
+            f"Does not fit: {at_peak}. Of a card {TIGHT_BELOW:.0%} can be counted on; the rest is "
+            "lost between blocks of many sizes."
+        )
     if held <= has:
         return f"Does not fit: {at_peak}."
     return (

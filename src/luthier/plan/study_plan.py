@@ -11,11 +11,19 @@ from luthier.plan.amounts.row_sample import sample_rows
 from luthier.plan.amounts.scored_rows import count_test_examples
 from luthier.plan.figure import Figure, weakest
 from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
-from luthier.plan.outcome.evaluation import TaskPlan, plan_evaluation, warn_of_evaluation
+from luthier.plan.outcome.evaluation import (
+    TaskPlan,
+    plan_evaluation,
+    warn_of_evaluation,
+    without_differences,
+)
 from luthier.plan.outcome.serving import Serving, compare_serving
 from luthier.plan.run_plan import RunPlan, Surroundings, plan_run
 from luthier.recipe.dataset import DatasetSource, resolve_source
 from luthier.recipe.study import Arm, LoadedStudy, Study
+
+# Scored in nats per token, which are no share of right answers.
+UNBOUNDED_TASKS = ("perplexity",)
 
 
 class StudyPlan(NamedTuple):
@@ -98,7 +106,9 @@ def _plan_tasks(
     usable = bool(scores) and 0 < scores[0] < 1
     rate = Figure(scores[0], "given", "`plan.expected`") if usable else None
     # The untouched model is always scored beside the arms.
-    return plan_evaluation(known, len(loaded.arms) + 1, len(study.seeds), expected_rate=rate)
+    plans = plan_evaluation(known, len(loaded.arms) + 1, len(study.seeds), expected_rate=rate)
+    unbounded = {task.name for task in study.tasks if task.task in UNBOUNDED_TASKS}
+    return tuple(without_differences(plan) if plan.task in unbounded else plan for plan in plans)
 
 
 def _warn(
@@ -107,10 +117,11 @@ def _warn(
     tasks: Sequence[TaskPlan],
     expected: Mapping[str, Mapping[str, float]],
 ) -> tuple[str, ...]:
-    """What the expected scores say of the first task; then tasks that cannot be counted."""
+    """What the expected scores say of the first task of shares; then tasks not to be counted."""
     warnings: list[str] = []
     metrics = dict.fromkeys(metric for scores in expected.values() for metric in scores)
-    for metric in metrics if tasks else ():
+    shares = [task for task in tasks if task.is_share]
+    for metric in metrics if shares else ():
         scores = {arm: found[metric] for arm, found in expected.items() if metric in found}
         beyond = [f"{arm} {score:g}" for arm, score in scores.items() if not 0 <= score <= 1]
         if beyond:
@@ -119,7 +130,7 @@ def _warn(
                 "the evaluation is not known. A share lies between 0 and 1: 0.85 for 85%."
             )
         else:
-            named = tasks[0]._replace(task=f"{tasks[0].task}, {metric}")
+            named = shares[0]._replace(task=f"{shares[0].task}, {metric}")
             warnings += warn_of_evaluation(named, scores, baseline=loaded.study.baseline)
     warnings += [
         f"{name}: how many examples are scored is not known. Give --test-examples."

@@ -105,6 +105,8 @@ def _only_stated(recipe: Recipe) -> TokenCount:
     )
     nothing = Figure(0.0, "given", "to be stated")
     longest = Figure(recipe.sequence_len, "computed", "no example is longer than sequence_len")
+    if recipe.rl is not None:
+        longest = Figure(2 * recipe.sequence_len, "computed", "two answers of sequence_len each")
     held = NO_VALIDATION
     if recipe.val_set_size >= 1:
         held = Figure(recipe.val_set_size, "given", "val_set_size")

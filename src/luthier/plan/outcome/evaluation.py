@@ -31,6 +31,7 @@ class TaskPlan(NamedTuple):
             and Holm-corrected over the arms (its first step); None where no gain would be found.
         paired, unpaired: the same for one comparison alone.
         unpaired_holm: as `detectable_difference`, on different examples.
+        is_share: whether its score lies between 0 and 1; without that no difference is known.
     """
 
     task: str
@@ -42,6 +43,7 @@ class TaskPlan(NamedTuple):
     paired: Figure | None
     unpaired: Figure | None
     unpaired_holm: Figure | None
+    is_share: bool = True
 
 
 def plan_evaluation(
@@ -116,6 +118,13 @@ def _plan_task(
         paired=figure_of(paired, paired.alone),
         unpaired=figure_of(unpaired, unpaired.alone),
         unpaired_holm=figure_of(unpaired, unpaired.first),
+    )
+
+
+def without_differences(plan: TaskPlan) -> TaskPlan:
+    """The plan of a task whose score is no share, such as nats per token: only runs tell."""
+    return plan._replace(
+        detectable_difference=None, paired=None, unpaired=None, unpaired_holm=None, is_share=False
     )
 
 

@@ -92,6 +92,8 @@ def _batch_examples(recipe: Recipe, counts: TokenCount) -> _MicroBatch:
 def _largest_batch(counts: TokenCount, size: int, batches: int, recipe: Recipe) -> Figure:
     """Tokens of the largest micro-batch: `size` of the longest, or less where lengths are known."""
     bound = counts.longest_tokens
+    # A pair's row holds both answers, and may be longer than its longer conversation.
+    bound = bound._replace(value=max(bound.value, *counts.lengths, 0))
     if not counts.lengths or size == 1 or recipe.group_by_length:
         return Figure(bound.value * size, bound.basis, f"{size} × the longest example")
     draw = np.random.default_rng(0)
