@@ -8,7 +8,13 @@ from typing import get_args
 import pytest
 
 from luthier.errors import RecipeError
-from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm, resolve_inputs
+from luthier.plan.inputs import (
+    PlanInputs,
+    expected_scores,
+    find_hardest_rate,
+    inputs_of_arm,
+    resolve_inputs,
+)
 from luthier.plan.machine.hardware import Sharding
 from luthier.plan.work.workload import Engine
 from luthier.recipe import dump_study, load_study
@@ -191,3 +197,10 @@ def test_every_study_with_a_plan_loads_and_its_rehearsal_has_none():
         assert load_study(file).study.plan is not None
         if "scales:" in file.read_text(encoding="utf-8"):
             assert load_study(file, scale="embedded").study.plan is None
+
+
+def test_of_several_expected_scores_the_one_nearest_a_half_decides_what_can_be_seen() -> None:
+    rate = find_hardest_rate({"json_valid": 0.97, "cic_accuracy": 0.72, "reward": 3.0})
+    assert rate is not None
+    assert (rate.value, rate.basis) == (0.72, "given")
+    assert find_hardest_rate({"reward": 3.0}) is None

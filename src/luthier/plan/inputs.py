@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, cast, get_args
 
 from luthier.errors import PlanError
+from luthier.plan.figure import Figure
 from luthier.plan.machine.hardware import Sharding
 from luthier.plan.work.workload import Engine
 from luthier.recipe.plan_section import PlanSection, value_for
@@ -122,6 +123,18 @@ def expected_scores(section: PlanSection | None) -> dict[str, dict[str, float]]:
         arm: dict(scores) if isinstance(scores, Mapping) else {SCORE: scores}
         for arm, scores in section.expected.items()
     }
+
+
+def find_hardest_rate(scores: Mapping[str, float]) -> Figure | None:
+    """The share among expected scores that varies most, the one nearest a half; None without one.
+
+    What tells arms apart by it does so by the other metrics too.
+    """
+    shares = {metric: score for metric, score in scores.items() if 0 < score < 1}
+    if not shares:
+        return None
+    metric = min(shares, key=lambda name: abs(shares[name] - 0.5))
+    return Figure(shares[metric], "given", f"`plan.expected`, {metric}")
 
 
 def _no_longer_true(flags: PlanInputs, stated: Mapping[str, Any]) -> set[str]:

@@ -10,7 +10,7 @@ from luthier.errors import DataError
 from luthier.plan.amounts.row_sample import sample_rows
 from luthier.plan.amounts.scored_rows import count_test_examples
 from luthier.plan.figure import Figure, weakest
-from luthier.plan.inputs import PlanInputs, expected_scores, inputs_of_arm
+from luthier.plan.inputs import PlanInputs, expected_scores, find_hardest_rate, inputs_of_arm
 from luthier.plan.outcome.evaluation import (
     TaskPlan,
     plan_evaluation,
@@ -102,9 +102,7 @@ def _plan_tasks(
 ) -> tuple[TaskPlan, ...]:
     study = loaded.study
     known = {name: count for name, count in examples.items() if count is not None}
-    scores = list(expected.get(study.baseline, {}).values())
-    usable = bool(scores) and 0 < scores[0] < 1
-    rate = Figure(scores[0], "given", "`plan.expected`") if usable else None
+    rate = find_hardest_rate(expected.get(study.baseline, {}))
     # The untouched model is always scored beside the arms.
     plans = plan_evaluation(known, len(loaded.arms) + 1, len(study.seeds), expected_rate=rate)
     unbounded = {task.name for task in study.tasks if task.task in UNBOUNDED_TASKS}

@@ -12,7 +12,7 @@ from luthier.plan.choice.options import COUNTS, Option, list_options
 from luthier.plan.choice.row_estimate import build_estimator
 from luthier.plan.choice.two_stage import TwoStage, choose_pilot_arms, propose_two_stage
 from luthier.plan.figure import Figure
-from luthier.plan.inputs import PlanInputs
+from luthier.plan.inputs import PlanInputs, find_hardest_rate
 from luthier.plan.machine.devices import DEVICES
 from luthier.plan.machine.hardware import Device
 from luthier.plan.outcome.own_results import read_own_results
@@ -102,10 +102,5 @@ def _propose(
         limits.budget_usd,
         limits.deadline_hours,
         examples,
-        _expected_rate(inputs),
+        find_hardest_rate(inputs.expected or {}),
     )
-
-
-def _expected_rate(inputs: PlanInputs) -> Figure | None:
-    scores = [score for score in (inputs.expected or {}).values() if 0 < score < 1]
-    return Figure(scores[0], "given", "`plan.expected`") if scores else None
