@@ -7,45 +7,21 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
+from commands import Luthier, Outcome, command
 from safetensors.torch import load_file
-
-from luthier import cli
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ("quickstart.yaml", "ag_news.yaml")
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Luthier = Callable[..., Outcome]
-
-
 @pytest.fixture
 def luthier(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Luthier:
-    """The command in this process: `luthier("check", file)` → exit code, stdout, stderr."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["luthier", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+    return command(capsys, monkeypatch)
 
 
 @pytest.fixture

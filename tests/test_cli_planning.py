@@ -7,11 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-
-from luthier import cli
+from commands import Luthier, command
 
 ROOT = Path(__file__).parents[1]
 RECIPES = ROOT / "studies" / "elle" / "recipes"
@@ -19,31 +18,10 @@ AMOUNTS = ("--samples", 10_000, "--average-tokens", 700)
 COLUMNS = 80
 
 
-class Outcome(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Luthier = Callable[..., Outcome]
-
-
 @pytest.fixture
 def luthier(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Luthier:
     monkeypatch.chdir(ROOT)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["luthier", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+    return command(capsys, monkeypatch)
 
 
 def in_one_line(text: str) -> str:
