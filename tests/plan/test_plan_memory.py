@@ -182,9 +182,12 @@ def test_parts_add_up_and_say_what_they_rest_on() -> None:
 @pytest.mark.parametrize("allocated", [10.0, 23.0, 100.0])
 def test_what_the_device_shows_is_what_its_source_says(allocated: float) -> None:
     machine = build_machine(find_device("RTX 4090"), 1, "none", None)
-    shown = estimate_device_gib(Figure(allocated, "computed"), machine)
-    said = {10.0: "allocated × 1.13 + 0.5", 23.0: "all of it", 100.0: "allocated + 0.5"}
+    shown = estimate_device_gib(Figure(allocated, "computed"), 5.0, machine)
+    gaps = "allocated, 0.9 GiB of freed blocks and 2.5 GiB of context"
+    said = {10.0: gaps, 23.0: "allocated + 2.5 GiB", 100.0: "allocated + 2.5 GiB"}
     assert shown.source.startswith(said[allocated])
+    if allocated == 10.0:
+        assert shown.value == pytest.approx(10.0 + 0.18 * 5.0 + 2.5)
 
 
 @pytest.mark.parametrize(("capacity", "verdict"), [(20.0, "yes"), (17.5, "tight"), (16.0, "no")])
