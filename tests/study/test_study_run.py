@@ -173,6 +173,8 @@ def test_an_interrupted_and_killed_study_ends_as_one_that_was_not(
                 stdout=subprocess.DEVNULL,
                 stderr=file,
                 start_new_session=True,
+                # A shell's background jobs ignore Ctrl-C, and so would their children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     for run, number in (("full/seed-3", signal.SIGINT), ("lora/seed-3", signal.SIGKILL)):
