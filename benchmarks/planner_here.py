@@ -83,6 +83,7 @@ class Case(NamedTuple):
         before: predicted seconds of training, before a calibration.
         after: the same after one.
         seconds: as measured.
+        spread: by how much the measured seconds of its repetitions differ, as a share.
     """
 
     size: str
@@ -91,6 +92,7 @@ class Case(NamedTuple):
     before: float
     after: float
     seconds: float
+    spread: float = 0.0
 
 
 def make_recipe(base: str, method: str, size: str) -> Recipe:
@@ -159,6 +161,7 @@ def take_medians(runs: list[Case]) -> Case:
         memory=(first.memory[0], peak),
         after=statistics.median(run.after for run in runs),
         seconds=statistics.median(run.seconds for run in runs),
+        spread=max(run.seconds for run in runs) / min(run.seconds for run in runs) - 1,
     )
 
 
@@ -181,14 +184,14 @@ def describe(cases: list[Case]) -> str:
     lines = [
         "# Predicted against measured on one machine",
         "",
-        f"{device.name}, one core, float32. `python benchmarks/planner_here.py` makes this page: "
-        "each",
-        f"case is planned before anything has run, calibrated with {CALIBRATION_STEPS} steps, "
-        f"planned again and trained for {_listed(STEPS.values())}",
-        "steps. Peak memory is the whole process's. Time is the processor's own, of the training",
-        "steps; medians of two or three repetitions. The 120M model takes one example a step and",
-        "finds GaLore's projections by a randomised",
-        "decomposition; the others four examples, and exact ones.",
+        f"{device.name}, one core, float32. `python benchmarks/planner_here.py` makes this page:",
+        f"each case is planned before anything has run, calibrated with {CALIBRATION_STEPS} steps,",
+        f"planned again and trained for {_listed(STEPS.values())} steps. Peak memory is the whole",
+        "process's; time is the processor's own, of the training steps; medians of two or three",
+        "repetitions. The 120M model takes one example a step and finds GaLore's projections by a",
+        "randomised decomposition; the others take four examples, and exact decompositions. What a",
+        "process holds beyond its tensors was set on this machine (memory/cpu_process.py): these",
+        "rows do not test that part.",
         "",
         "| model | method | peak GiB, predicted | measured | error | seconds, uncalibrated "
         "| calibrated | measured | error |",
@@ -207,6 +210,10 @@ def describe(cases: list[Case]) -> str:
         "",
         f"Largest error: memory {memory[-1]:.0%}, time after calibration {timed[-1]:.0%}; "
         f"medians {memory[len(memory) // 2]:.0%} and {timed[len(timed) // 2]:.0%}.",
+        "",
+        "Other programs ran on the machine: repetitions of the very same training differ by up to",
+        f"{max(case.spread for case in cases):.0%} (median "
+        f"{statistics.median(case.spread for case in cases):.0%}), which no calibration foresees.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,18 +13,22 @@ from luthier.recipe.schema import Recipe
 MIB = 2**20
 # Interpreter, PyTorch, transformers, tokenizer and data; bitsandbytes where it is needed.
 PROCESS_MIB, BITSANDBYTES_MIB = 480, 60
-# Of what is held in tensors, lost between blocks of unlike sizes.
-HEAP_GAPS = 0.18
+# Of what is held in tensors, lost between blocks of unlike sizes; more where weights are unpacked
+# between them all the time.
+HEAP_GAPS, PACKED_HEAP_GAPS = 0.18, 0.30
+# Of a packed base's unpacked linear layers: holes that they leave where they were read.
+HOLES = 0.15
 
 
 def measure_process(tensor_bytes: float, recipe: Recipe, facts: ModelFacts) -> float:
     """Resident bytes beyond the tensors at their fullest moment.
 
-    A base that is packed as it is read leaves holes of the size of its unpacked layers, into which
-    few activations fit.
+    A base that is packed as it is read leaves holes, into which few activations fit. How large they
+    are differs by a fifth from run to run, since several layers are read at once.
     """
     packed = quantised_bits(recipe) is not None
     library = packed or recipe.optimizer.endswith("8bit")
     process = (PROCESS_MIB + (BITSANDBYTES_MIB if library else 0)) * MIB
-    holes = 4 * facts.linear_weights if packed else 0
-    return process + HEAP_GAPS * tensor_bytes + holes
+    if packed:
+        return process + PACKED_HEAP_GAPS * tensor_bytes + HOLES * 4 * facts.linear_weights
+    return process + HEAP_GAPS * tensor_bytes
