@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# What a developer has measured on this machine must not decide what a test plans.
+os.environ.setdefault("LUTHIER_CALIBRATIONS", os.devnull)
 # Tiny tensors: a second thread costs more than it gives.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
