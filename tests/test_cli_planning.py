@@ -123,10 +123,23 @@ def test_a_study_lists_a_plan_for_each_arm(planned: Any) -> None:
     assert lora["evaluation"]["gsm8k"]["detectable_difference"] is None
 
 
+def test_dollars_a_point_and_scaling_stand_beside_the_arms(planned: Any) -> None:
+    methods = {value["name"]: value for value in planned("studies/elle/methods.yaml")["values"]}
+    dora = methods["dora-neftune"]
+    # 6 hours of two cards at $4; scores 99.2, 85.7, 93.4, and untrained 92.3, 45.2, 68.1.
+    assert dora["training_usd"] == pytest.approx(48)
+    assert dora["usd_per_point"] == pytest.approx(48 / (278.3 / 3))
+    assert dora["usd_per_gained_point"] == pytest.approx(48 / ((278.3 - 205.6) / 3))
+    hardware = {value["name"]: value for value in planned("studies/elle/hardware.yaml")["values"]}
+    assert hardware["dora-2"]["scaling"]["speed_up"] == pytest.approx(10 / 6)
+    assert hardware["full-8"]["scaling"]["efficiency"] == pytest.approx(10 / 1.5 / 8)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("studies/elle/methods.yaml",),
+        ("studies/elle/hardware.yaml",),
         ("studies/elle/recipes/config_galore.yaml", "--gpu", "H200", *AMOUNTS),
         ("studies/quickstart.yaml",),
         ("studies/elle/recipes/config.yaml", *AMOUNTS, "--gpu", "H100", "--budget", 50),

@@ -57,6 +57,10 @@ def study_as_json(plan: StudyPlan) -> dict[str, Any]:
         "evaluation": evaluation,
         "arms": arms,
         "total": _figures(hours=plan.hours, usd=plan.usd),
+        "values": [
+            {**value._asdict(), "scaling": value.scaling and value.scaling._asdict()}
+            for value in plan.values
+        ],
         "serving": None if plan.serving is None else _serving(plan.serving),
     }
 

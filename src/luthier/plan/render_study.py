@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from luthier.plan.figure import Figure
 from luthier.plan.outcome.evaluation import TaskPlan
 from luthier.plan.outcome.serving import render_serving
+from luthier.plan.outcome.value import ArmValue
 from luthier.plan.render_run import WIDTH, name_machine, render_warnings, show_hours
 from luthier.plan.run_plan import RunPlan, describe_fit
 from luthier.plan.study_plan import StudyPlan
@@ -19,6 +20,7 @@ def render_study(plan: StudyPlan) -> str:
     lines += render_warnings(plan.warnings)
     lines += [*_evaluation(plan.tasks), ""] if plan.tasks else []
     lines += [*_table(plan.runs), "", *_total(plan), ""]
+    lines += [*_values(plan.values), ""] if plan.values else []
     lines += render_warnings(_arm_warnings(plan.runs))
     if plan.serving is not None:
         lines += ["Serving", render_serving(plan.serving), ""]
@@ -88,6 +90,30 @@ def _total(plan: StudyPlan) -> Iterator[str]:
     about = "about " if plan.hours.basis == "assumed" else ""
     cost = "" if plan.usd is None else f", ${plan.usd.value:,.2f}"
     yield f"All together ({plan.hours.source}): {about}{show_hours(plan.hours.value)}{cost}."
+
+
+def _values(values: Iterable[ArmValue]) -> Iterator[str]:
+    """What each arm's training gives for its money."""
+    values = tuple(values)
+    wide = min(22, max(3, *(len(value.name) for value in values)))
+    heads = ("score", "training $", "$/point", "$/gained", "speed", "per device")
+    yield f"{'arm':<{wide}}  " + " ".join(f"{head:>10}" for head in heads)
+    for value in values:
+        scaling = value.scaling
+        cells = (
+            _number(value.score, ".1f"),
+            _number(value.training_usd, ".2f"),
+            _number(value.usd_per_point, ".2f"),
+            _number(value.usd_per_gained_point, ".2f"),
+            "–" if scaling is None else f"{scaling.speed_up:.2f}×",
+            "–" if scaling is None else f"{scaling.efficiency:.0%}",
+        )
+        name = value.name if len(value.name) <= wide else f"{value.name[: wide - 1]}…"
+        yield f"{name:<{wide}}  " + " ".join(f"{cell:>10}" for cell in cells)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else f"{value:,{form}}"
 
 
 def _arm_warnings(runs: Iterable[RunPlan]) -> list[str]:

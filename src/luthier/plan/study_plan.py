@@ -18,9 +18,10 @@ from luthier.plan.outcome.evaluation import (
     without_differences,
 )
 from luthier.plan.outcome.serving import Serving, compare_serving
+from luthier.plan.outcome.value import ArmValue, value_arms
 from luthier.plan.run_plan import RunPlan, Surroundings, plan_run
 from luthier.recipe.dataset import DatasetSource, resolve_source
-from luthier.recipe.study import Arm, LoadedStudy, Study
+from luthier.recipe.study import BASE_ARM, Arm, LoadedStudy, Study
 
 # Scored in nats per token, which are no share of right answers.
 UNBOUNDED_TASKS = ("perplexity",)
@@ -39,6 +40,7 @@ class StudyPlan(NamedTuple):
         warnings: what the evaluation cannot tell, the most important first.
         hours: of all arms and seeds, one after another; None where an arm's are not known.
         usd: of them; None where an arm's is not known.
+        values: what each arm gives for its money; empty where there is nothing to set beside it.
         serving: what the trained model's answers cost; None where the study does not ask.
     """
 
@@ -51,6 +53,7 @@ class StudyPlan(NamedTuple):
     warnings: tuple[str, ...]
     hours: Figure | None
     usd: Figure | None
+    values: tuple[ArmValue, ...]
     serving: Serving | None
 
 
@@ -91,6 +94,7 @@ def plan_study(
         _warn(loaded, examples, tasks, expected),
         hours,
         usd,
+        value_arms(runs, expected, BASE_ARM),
         compare_serving(section, _dearest(runs)) if section else None,
     )
 
