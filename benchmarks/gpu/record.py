@@ -1,0 +1,132 @@
+"""What a part has measured: one JSON object, on disk after every addition.
+
+    {"part", "status", "why", "size", "date", "seconds", "hardware", "versions", "git_revision",
+     "cells": {name: {...}}}
+
+`status` is `running` while a part runs (what a killed one leaves), then `done`, `unfinished` (time
+ran out: start the part again and it goes on) or `failed`, with the reason in `why`. A cell holds
+what one case came to, or `{"failed": why}`. A part that is started again keeps the cells that were
+measured on the same hardware with the same versions and the same code, and measures the rest.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from luthier import provenance
+from luthier.files import read_json, write_json
+
+Size = Literal["full", "small"]
+VERSIONS = (
+    *provenance.PACKAGES,
+    "bitsandbytes",
+    "flash_attn",
+    "liger-kernel",
+    "peft",
+    "triton",
+    "trl",
+)
+# What must be the same for a cell of an earlier start to be kept.
+SAME = ("part", "size", "hardware", "versions", "git_revision")
+
+
+class TimeIsUp(Exception):
+    """A part's time has run out; what is measured is kept."""
+
+
+class Record:
+    """The JSON object of one part, and the time that is left to it."""
+
+    def __init__(self, part: str, output: Path, *, size: Size, budget_seconds: float) -> None:
+        self.path = output / f"{part}.json"
+        self.size = size
+        self._started = time.monotonic()
+        self._budget_seconds = budget_seconds
+        environment = provenance.describe_environment()
+        self._values: dict[str, Any] = {
+            "part": part,
+            "status": "running",
+            "why": "",
+            "size": size,
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seconds": 0.0,
+            "hardware": environment["hardware"],
+            "versions": environment["versions"] | provenance.list_versions(VERSIONS),
+            "git_revision": environment["git_revision"],
+            "cells": {},
+        }
+        self._values["cells"] = self._read_kept_cells()
+        self._write()
+
+    @property
+    def cells(self) -> dict[str, Any]:
+        return self._values["cells"]
+
+    def seconds_left(self) -> float:
+        return self._budget_seconds - (time.monotonic() - self._started)
+
+    def add(self, name: str, cell: dict[str, Any]) -> None:
+        """Write one cell to disk and say so in one line."""
+        self.cells[name] = cell
+        self._write()
+        print(f"  {name}: {json.dumps(cell)}"[:400], flush=True)
+
+    @contextmanager
+    def cell(self, name: str, seconds: float) -> Generator[dict[str, Any]]:
+        """A mapping to fill; it becomes the cell when the block ends, also by an error.
+
+        Args:
+            seconds: what the case takes at most; it is not begun where less is left.
+
+        Raises:
+            TimeIsUp: there is not that much time left.
+        """
+        if self.seconds_left() < seconds:
+            raise TimeIsUp(f"{name} and what comes after it are not measured yet")
+        found: dict[str, Any] = {}
+        started = time.monotonic()
+        try:
+            yield found
+        except (TimeIsUp, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            # One case that fails must not take the others with it.
+            found["failed"] = f"{type(error).__name__}: {error}"[:2000]
+            traceback.print_exc()
+        found["took_seconds"] = round(time.monotonic() - started, 1)
+        self.add(name, found)
+
+    def has(self, name: str) -> bool:
+        """Whether the cell is measured, in this start or an earlier one."""
+        return name in self.cells
+
+    def finish(self, why: str = "", *, failed: bool = False) -> int:
+        """Write how the part ended, print the object as the last line; returns the exit code."""
+        faults = [name for name, cell in self.cells.items() if "failed" in cell]
+        if faults and not why:
+            why, failed = f"failed: {', '.join(faults)}", True
+        status = "failed" if failed else "unfinished" if why else "done"
+        self._values |= {"status": status, "why": why}
+        self._write()
+        print(json.dumps(self._values), flush=True)
+        return 1 if failed else 0
+
+    def _read_kept_cells(self) -> dict[str, Any]:
+        """The cells of an earlier start that still hold; none where anything has changed since."""
+        if not self.path.exists():
+            return {}
+        before = read_json(self.path)
+        if any(before.get(key) != self._values[key] for key in SAME):
+            return {}
+        return {name: cell for name, cell in before["cells"].items() if "failed" not in cell}
+
+    def _write(self) -> None:
+        self._values["seconds"] = round(time.monotonic() - self._started, 1)
+        write_json(self.path, self._values)
