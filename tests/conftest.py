@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,20 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("LUTHIER_CALIBRATIONS", os.devnull)
 # Tiny tensors: a second thread costs more than it gives.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def prefer_float32() -> None:
+    """`bf16: auto` means float32 in tests, on every machine; unless somebody says otherwise."""
+    from luthier.precision_store import STORE_VARIABLE, MeasuredGain, remember_gain
+
+    if STORE_VARIABLE not in os.environ:
+        folder = tempfile.mkdtemp(prefix="luthier-tests-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[STORE_VARIABLE] = str(Path(folder) / "precisions.jsonl")
+        assert remember_gain(MeasuredGain(gain=1.0, share=0.0))
+
+
+prefer_float32()
 
 
 @pytest.fixture(scope="session")

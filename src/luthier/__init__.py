@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from luthier.processor import share_cores
+
+# Before anything can import torch, which reads it once.
+share_cores()
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ from luthier.plan.time.calibration import (
     describe_model,
     find_store,
 )
+from luthier.precision import choose_precision
 from luthier.recipe.resolve import projection_family, resolve_bf16
 from luthier.recipe.schema import Recipe
 from luthier.train.build import build_model, check_lengths
@@ -76,6 +77,7 @@ def calibrate(
 
     Raises:
         TrainingError: too few steps to measure anything.
+        PlanError: this machine's GPU is not in the table of devices.
         LuthierError: whatever would stop training the recipe.
     """
     if steps < FEWEST_STEPS:
@@ -83,6 +85,7 @@ def calibrate(
             f"{steps} steps are too few: the first {WARM_UP_STEPS} are not counted. "
             f"Give --steps {FEWEST_STEPS} or more."
         )
+    describe_this_machine()  # a GPU that is not in the table is refused now, not after the steps
     shortened = _shorten(recipe, steps)
     with tempfile.TemporaryDirectory(prefix="luthier-calibrate-") as folder:
         prepared = _prepare(
@@ -135,7 +138,7 @@ def _prepare(
     """Everything that training this recipe works with."""
     device.prepare_process()
     device.allow_tf32(recipe.tf32 is not False)
-    precision = device.choose_precision(resolve_bf16(recipe))
+    precision = choose_precision(resolve_bf16(recipe))
     tokenizer = load_tokenizer(
         recipe.base_model,
         chat_template=choose_chat_template(recipe),

@@ -12,12 +12,12 @@ import psutil
 import torch
 
 from luthier.device import (
-    choose_precision,
     describe_device,
     describe_processor,
     flash_attention_available,
 )
 from luthier.models.places import EMBEDDED_FOLDER
+from luthier.precision import decide
 from luthier.provenance import PACKAGES, list_versions
 
 OPTIONAL = {
@@ -48,7 +48,7 @@ def examine() -> list[Finding]:
         Finding("memory", f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"),
         Finding("disk here", f"{disk.free / GIB:.0f} GiB free", _disk_mend(disk.free)),
         Finding("device", f"{device.name} × {device.devices}", _device_mend(device.kind)),
-        Finding("precision", f"bf16: auto means {choose_precision('auto')}"),
+        Finding("precision", _describe_precision()),
         Finding("attention", _describe_attention(device.kind)),
         Finding("embedded model", *_examine_embedded()),
     ]
@@ -68,6 +68,11 @@ def _device_mend(kind: str) -> str:
     if torch.version.cuda is None:
         return "no GPU build of torch; on a GPU machine install one from pytorch.org"
     return "no GPU found; check `nvidia-smi`"
+
+
+def _describe_precision() -> str:
+    decision = decide("auto")
+    return f"{decision.precision} ({decision.why})"
 
 
 def _describe_attention(kind: str) -> str:

@@ -35,6 +35,16 @@ def explained_output_errors(path: Path) -> Generator[None]:
         ) from error
 
 
+def find_user_file(name: str, variable: str) -> Path:
+    """A file of the user's own, for all projects: `variable` names it, else their data folder."""
+    named = os.environ.get(variable)
+    if named:
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME")
+    folder = Path(data) if data else Path.home() / ".local" / "share"
+    return folder / "luthier" / name
+
+
 def make_directory(path: Path) -> Path:
     """Create `path` with its parents; raises OutputError where that is impossible."""
     with explained_output_errors(path):

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from luthier import processor
 from luthier.errors import PlanError
-from luthier.plan.machine import devices, processor
+from luthier.plan.machine import devices
 from luthier.plan.machine.device_table import DEVICES, SPELLINGS
 from luthier.plan.machine.devices import (
     SeenGpu,

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
+from luthier.device import exact_products
 from luthier.models.quantize import QuantizedLinear, choose_compute_dtype, multiply_frozen
 
 ReadWeight = Callable[[torch.dtype], Tensor]
@@ -109,6 +110,7 @@ class LoraLayer(nn.Module):
         return self.base.bias  # type: ignore[return-value]
 
     @torch.no_grad()
+    @exact_products()
     def compute_norm(self) -> Tensor:
         """‖W + s·B A‖ of each row (O,), without forming the sum.
 
@@ -131,6 +133,7 @@ class LoraLayer(nn.Module):
             self._norm_O = self.compute_norm().to(self.magnitude.dtype)
 
     @torch.no_grad()
+    @exact_products()
     def compute_delta(self) -> Tensor:
         """What merging adds to the weight, (O, I) in float32 or wider; for DoRA W' − W."""
         accurate = torch.promote_types(self.lora_A.dtype, torch.float32)

@@ -31,6 +31,7 @@ from luthier.adapters.attach_lora import find_layers, merge_lora, replace_module
 from luthier.adapters.attached import AttachedAdapter, MovingBase
 from luthier.adapters.lora import LoraLayer
 from luthier.adapters.tensor_files import explained_tensor_errors
+from luthier.device import exact_products
 from luthier.models.quantize import QuantizedLinear
 
 ROUNDING = "rounding of "  # heads the name of a figure among the weights
@@ -169,6 +170,7 @@ def begin_anew(layer: LoraLayer, generator: torch.Generator) -> None:
     layer.refresh_norm()
 
 
+@exact_products()
 def estimate_largest_singular_value(matrix_OI: Tensor, rounds: int = 12) -> float:
     """By power iteration from a fixed start; for noise some percent too small."""
     generator = torch.Generator().manual_seed(0)

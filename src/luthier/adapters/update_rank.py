@@ -24,6 +24,7 @@ from torch import Tensor
 
 from luthier.adapters.attached import AttachedAdapter
 from luthier.adapters.relora import read_weight
+from luthier.device import exact_products
 
 EXACT_WIDTH = 1024  # up to here all singular values are worked out
 FIRST_SKETCH = 256
@@ -58,6 +59,7 @@ def measure_update_rank(
 
 
 @torch.no_grad()
+@exact_products()
 def count_rank(final: Tensor, start: Tensor, rounding: float) -> int:
     """Singular values of `final - start` above the tolerance; a lower bound for wide matrices."""
     accurate = torch.promote_types(final.dtype, torch.float32)

@@ -16,6 +16,7 @@ from luthier.adapters.stacked import load_stacked_model
 from luthier.models.load import grow_embeddings, load_tokenizer
 from luthier.models.packed import PackedModel
 from luthier.models.places import ModelPlace, find_model
+from luthier.precision import choose_precision
 
 __all__ = ["EvaluatedModel", "ModelPlace", "find_model", "load_model"]
 
@@ -55,7 +56,7 @@ def load_model(
     special_tokens: Mapping[str, str] | None = None,
     trust_remote_code: bool = False,
 ) -> EvaluatedModel:
-    """Load the model in `name` onto the device, in float32 or (GPUs, `bf16`) bfloat16.
+    """Load the model in `name` onto the device, in float32 or bfloat16 (`bf16`; absent: auto).
 
     An adapter that was trained on a quantised base stands on the same quantised base again.
 
@@ -63,8 +64,9 @@ def load_model(
         chat_template: the template to ask with, where it is not the tokenizer's own.
         special_tokens: given to the tokenizer, as training would.
     """
+    device.prepare_scoring()
     place = find_model(name)
-    precision = device.choose_precision("auto" if bf16 is None else bf16)
+    precision = choose_precision("auto" if bf16 is None else bf16)
     tokenizer = load_tokenizer(
         place.tokenizer,
         chat_template=chat_template,

@@ -21,6 +21,8 @@ from torch.nn import functional
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
+from luthier.models.even_rows import compiles_by_shape
+
 PACKED_ATTENTION = "luthier_packed"
 
 
@@ -41,6 +43,11 @@ def _attend(
         mask = distance_QT >= 0
         if window is not None:
             mask &= distance_QT < window
+    if query_1HQE.is_cuda and (mask is not None or query_1HQE.dtype == torch.float32):
+        # The one kernel that takes either and yet does not hold all scores knows no shared heads.
+        key_1KTE, value_1KTE = (
+            _repeat_heads(tensor, query_1HQE.shape[1]) for tensor in (key_1KTE, value_1KTE)
+        )
     return functional.scaled_dot_product_attention(
         query_1HQE,
         key_1KTE,
@@ -51,6 +58,14 @@ def _attend(
         scale=scaling,
         enable_gqa=query_1HQE.shape[1] != key_1KTE.shape[1],
     )
+
+
+def _repeat_heads(tensor_1KTE: Tensor, heads: int) -> Tensor:
+    """(1, H, T, E): each key head once for every query head that shares it."""
+    shared = heads // tensor_1KTE.shape[1]
+    if shared == 1:
+        return tensor_1KTE
+    return tensor_1KTE.unsqueeze(2).expand(-1, -1, shared, -1, -1).flatten(1, 2)
 
 
 def packed_attention(
@@ -74,6 +89,23 @@ def packed_attention(
     Returns:
         (1, T, H, E) and None, as transformers expects.
     """
+    if compiles_by_shape(query):
+        # PyTorch's kernel for bfloat16 is the slower one on a processor, and its backward pass
+        # keeps four MiB for every length that it has not met before.
+        with torch.autocast("cpu", enabled=False):
+            attended = packed_attention(
+                module,
+                query.float(),
+                key.float(),
+                value.float(),
+                attention_mask,
+                dropout,
+                scaling,
+                sliding_window,
+                segment_lengths,
+                branches,
+            )
+        return attended[0].to(torch.bfloat16), None
     lengths = segment_lengths or (query.shape[2],)
     if branches:
         groups = _list_branches(lengths, branches)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class NeftuneNoise:
@@ -29,7 +30,10 @@ class NeftuneNoise:
     def _add_noise(self, module: nn.Module, _inputs: object, embedded_1TD: Tensor) -> Tensor:
         if not module.training:
             return embedded_1TD
-        return embedded_1TD + draw_noise(self.lengths, embedded_1TD, self.alpha)
+        # A row may be filled up beyond its examples (models/even_rows.py).
+        tokens = sum(self.lengths)
+        noise_1TD = draw_noise(self.lengths, embedded_1TD[:, :tokens], self.alpha)
+        return embedded_1TD + functional.pad(noise_1TD, (0, 0, 0, embedded_1TD.shape[1] - tokens))
 
 
 def draw_noise(lengths: tuple[int, ...], like_1TD: Tensor, alpha: float) -> Tensor:
@@ -38,6 +42,7 @@ def draw_noise(lengths: tuple[int, ...], like_1TD: Tensor, alpha: float) -> Tens
     magnitude_T1 = torch.repeat_interleave(
         torch.tensor([alpha / math.sqrt(n * width) for n in lengths], dtype=torch.float32),
         torch.tensor(lengths),
+        output_size=sum(lengths),
     ).to(like_1TD.device)[:, None]
     noise_1TD = torch.empty_like(like_1TD, dtype=torch.float32).uniform_(-1, 1)
     return (noise_1TD * magnitude_T1).to(like_1TD.dtype)

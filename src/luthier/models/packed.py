@@ -10,14 +10,18 @@ Shapes: `T` tokens of the row, `N` supervised positions, `D` model width, `V` vo
 
 from __future__ import annotations
 
+import contextlib
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from luthier import device
 from luthier.data.batches import PackedBatch
 from luthier.errors import ModelError
 from luthier.models.attention import PACKED_ATTENTION
+from luthier.models.even_rows import compiles_by_shape, fill_row
 from luthier.models.last_layer import LabelledLastLayer, find_last_layer
 
 
@@ -29,15 +33,20 @@ class PackedModel(nn.Module):
 
     Args:
         wanted: transformers' name of the attention to try first; `attention` tells which it became.
+        autocast: what products will be worked out in, where that is not the weights' precision.
     """
 
-    def __init__(self, causal: Any, wanted: str | None = None) -> None:
+    def __init__(
+        self, causal: Any, wanted: str | None = None, autocast: torch.dtype | None = None
+    ) -> None:
         super().__init__()
         self.causal = causal
-        self.attention = _choose_attention(causal, wanted)
-        self.shares_prompts = _shares_prompts(causal, self.attention)
-        self.head_is_plain = _head_is_plain(causal)
-        self._last_layer = _shorten_last_layer(causal, self.attention)
+        with device.exact_products():  # rounded ones would differ by more than what is looked for
+            self.attention = _choose_attention(causal, wanted, autocast)
+            with _as_in_training(causal, self.attention, autocast):
+                self.shares_prompts = _shares_prompts(causal, self.attention)
+                self.head_is_plain = _head_is_plain(causal)
+                self._last_layer = _shorten_last_layer(causal, self.attention)
 
     @property
     def head(self) -> nn.Module:
@@ -45,17 +54,26 @@ class PackedModel(nn.Module):
 
     def hidden_states(self, batch: PackedBatch, branches: int = 0) -> Tensor:
         """(N, D): the last hidden states where a label is; only for a plain head."""
+        labels = len(batch.label_positions)
+        batch = self._even(batch, branches)
         arguments = self._arguments(batch, branches)
         if self._last_layer is not None:
             with self._last_layer.keeping(batch.label_positions):
-                return self.causal.base_model(**arguments).last_hidden_state[0]
+                return self.causal.base_model(**arguments).last_hidden_state[0, :labels]
         hidden_1TD = self.causal.base_model(**arguments).last_hidden_state
-        return hidden_1TD[0].index_select(0, batch.label_positions)
+        return hidden_1TD[0].index_select(0, batch.label_positions[:labels])
 
     def logits(self, batch: PackedBatch, branches: int = 0) -> Tensor:
         """(N, V): the model's own logits where a label is, for any family."""
+        labels = len(batch.label_positions)
+        batch = self._even(batch, branches)
         arguments = self._arguments(batch, branches)
-        return self.causal(**arguments, logits_to_keep=batch.label_positions).logits[0]
+        logits_1NV = self.causal(**arguments, logits_to_keep=batch.label_positions).logits
+        return logits_1NV[0, :labels]
+
+    def _even(self, batch: PackedBatch, branches: int) -> PackedBatch:
+        embedding = self.causal.get_input_embeddings().weight
+        return fill_row(batch, branches) if compiles_by_shape(embedding) else batch
 
     def _arguments(self, batch: PackedBatch, branches: int) -> dict[str, Any]:
         assert not branches or self.shares_prompts, "this family needs each answer on its own"
@@ -72,7 +90,29 @@ def _arguments(batch: PackedBatch, attention: str, branches: int = 0) -> dict[st
         arguments["segment_lengths"] = batch.lengths
         if branches:
             arguments["branches"] = branches
+    elif _is_flash(attention):
+        # Told, not found: each layer would look for them in the positions, and wait for the device.
+        ends = torch.tensor([0, *accumulate(batch.lengths)], dtype=torch.int32)
+        boundaries, longest = ends.to(batch.input_ids.device), max(batch.lengths)
+        arguments |= {"cu_seq_lens_q": boundaries, "cu_seq_lens_k": boundaries}
+        arguments |= {"max_length_q": longest, "max_length_k": longest}
     return arguments
+
+
+def _is_flash(attention: str) -> bool:
+    return attention.startswith("flash")
+
+
+def _as_in_training(
+    model: Any, attention: str, autocast: torch.dtype | None
+) -> contextlib.AbstractContextManager[object]:
+    """FlashAttention refuses float32, which the weights may be where autocast rounds products.
+
+    The others are tried in the weights' own precision, which shows more.
+    """
+    if autocast is None or not _is_flash(attention):
+        return contextlib.nullcontext()
+    return torch.autocast(model.device.type, autocast)
 
 
 def _probe_batch(model: Any) -> PackedBatch:
@@ -93,7 +133,7 @@ def is_honoured(wanted: str | None, attention: str) -> bool:
     return wanted is None or attention == wanted or (ours and wanted == "sdpa")
 
 
-def _choose_attention(model: Any, wanted: str | None) -> str:
+def _choose_attention(model: Any, wanted: str | None, autocast: torch.dtype | None) -> str:
     """The first attention under which packed logits equal those of the examples one by one."""
     batch = _probe_batch(model)
     configured = model.config._attn_implementation
@@ -117,7 +157,10 @@ def _choose_attention(model: Any, wanted: str | None) -> str:
             for candidate in candidates:
                 try:
                     model.set_attn_implementation(candidate)
-                    logits = model(**_arguments(batch, candidate)).logits
+                    with _as_in_training(model, candidate, autocast):
+                        logits = model(**_arguments(batch, candidate)).logits
+                except torch.OutOfMemoryError:
+                    raise
                 except (ValueError, TypeError, ImportError, RuntimeError):
                     # This family does not offer this attention, or refuses its arguments.
                     continue
@@ -165,7 +208,7 @@ def _list_candidates(model: Any, configured: str) -> list[str]:
         return ["eager"]
     kinds = set(getattr(text_config, "layer_types", None) or ())
     chunked = getattr(text_config, "attention_chunk_size", None)
-    flash = [configured] if configured.startswith("flash") else []
+    flash = [configured] if _is_flash(configured) else []
     if chunked or kinds - {"full_attention", "sliding_attention"}:
         return [*flash, "sdpa", "eager"]
     return [*flash, PACKED_ATTENTION, "sdpa", "eager"]
@@ -223,5 +266,6 @@ def _shorten_last_layer(model: Any, attention: str) -> LabelledLastLayer | None:
 
 def _close(logits: Tensor, expected: Tensor) -> bool:
     # Families round their softmax and their rotations to float32, in a float64 model too.
-    tolerance = {torch.float64: 1e-5, torch.float32: 1e-4}.get(expected.dtype, 0.06)
+    coarser = min(logits.dtype, expected.dtype, key=lambda dtype: dtype.itemsize)
+    tolerance = {torch.float64: 1e-5, torch.float32: 1e-4}.get(coarser, 0.06)
     return bool((logits - expected).abs().max() <= tolerance * expected.abs().max())

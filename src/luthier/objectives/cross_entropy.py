@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from luthier.models.even_rows import even_linear, even_outer, even_product
+
 # Bounds a chunk's logits to 16 MiB in float32: small enough for a cache, large enough for a GPU.
 CHUNK_LOGITS = 2**22
 
@@ -59,18 +61,18 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden_ND.shape[0], step):
             piece = slice(start, start + step)
             hidden_CD, target_C1 = hidden_ND[piece].to(compute_dtype), target_N[piece].unsqueeze(1)
-            logits_CV = functional.linear(hidden_CD, head_VD, offset_V).to(accurate)
+            logits_CV = even_linear(hidden_CD, head_VD, offset_V).to(accurate)
             loss, gradient_CV = _loss_and_gradient(logits_CV, target_C1)
             total += loss
             if grad_bias is not None:
                 grad_bias += gradient_CV.sum(0)
             gradient_CV = gradient_CV.to(compute_dtype)
             if grad_hidden is not None:
-                grad_hidden[piece] = gradient_CV @ head_VD
+                grad_hidden[piece] = even_product(gradient_CV, head_VD)
             if grad_weight is not None and grad_weight.dtype == compute_dtype:
                 grad_weight.addmm_(gradient_CV.T, hidden_CD)
             elif grad_weight is not None:
-                grad_weight += gradient_CV.T @ hidden_CD
+                grad_weight += even_outer(gradient_CV, hidden_CD)
         ctx.save_for_backward(grad_hidden, grad_weight, grad_bias)
         return total
 

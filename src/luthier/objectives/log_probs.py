@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from luthier.data.batches import PackedBatch
+from luthier.models.even_rows import even_linear, even_outer, even_product
 from luthier.models.packed import PackedModel
 from luthier.objectives.cross_entropy import choose_compute_dtype, compute_chunk_tokens
 
@@ -81,7 +82,7 @@ class _LinearLogProbs(torch.autograd.Function):
         offset_V = None if bias_V is None else bias_V.to(compute_dtype)
         for piece in _list_chunks(hidden_ND, weight_VD):
             hidden_CD, target_C1 = hidden_ND[piece].to(compute_dtype), target_N[piece, None]
-            logits_CV = functional.linear(hidden_CD, head_VD, offset_V).to(accurate)
+            logits_CV = even_linear(hidden_CD, head_VD, offset_V).to(accurate)
             chosen_C1 = logits_CV.gather(1, target_C1)
             peak_C1 = logits_CV.amax(1, keepdim=True)
             probability_CV = logits_CV.sub_(peak_C1).exp_()
@@ -92,7 +93,7 @@ class _LinearLogProbs(torch.autograd.Function):
             if directions_ND is not None:
                 gradient_CV = probability_CV.div_(-mass_C1)
                 gradient_CV.scatter_add_(1, target_C1, torch.ones_like(chosen_C1))
-                directions_ND[piece] = gradient_CV.to(compute_dtype) @ head_VD
+                directions_ND[piece] = even_product(gradient_CV.to(compute_dtype), head_VD)
         if ctx.recomputes:
             ctx.save_for_backward(hidden_ND, weight_VD, bias_V, target_N, log_mass_N)
         else:
@@ -126,7 +127,7 @@ def _backward_through_head(
     offset_V = None if bias_V is None else bias_V.to(ctx.compute_dtype)
     for piece in _list_chunks(hidden_ND, weight_VD):
         hidden_CD, target_C1 = hidden_ND[piece].to(ctx.compute_dtype), target_N[piece, None]
-        logits_CV = functional.linear(hidden_CD, head_VD, offset_V).to(accurate)
+        logits_CV = even_linear(hidden_CD, head_VD, offset_V).to(accurate)
         probability_CV = logits_CV.sub_(log_mass_N[piece, None]).exp_()
         gradient_CV = probability_CV.mul_(-grad_N[piece, None])
         gradient_CV.scatter_add_(1, target_C1, grad_N[piece, None])
@@ -134,9 +135,9 @@ def _backward_through_head(
             grad_bias += gradient_CV.sum(0)
         gradient_CV = gradient_CV.to(ctx.compute_dtype)
         if grad_hidden is not None:
-            grad_hidden[piece] = gradient_CV @ head_VD
+            grad_hidden[piece] = even_product(gradient_CV, head_VD)
         if grad_weight is not None:
-            grad_weight += gradient_CV.T @ hidden_CD
+            grad_weight += even_outer(gradient_CV, hidden_CD)
     return grad_hidden, grad_weight, grad_bias
 
 

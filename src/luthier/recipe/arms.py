@@ -18,7 +18,17 @@ from luthier.recipe.study import BASE_ARM, Arm
 from luthier.recipe.translate import Translation
 
 # Folders and files of a study's directory, which an arm's folder would hide.
-RESERVED_NAMES = frozenset({BASE_ARM, "data", "study.yaml", "report.html", "results.csv"})
+RESERVED_NAMES = frozenset(
+    {
+        BASE_ARM,
+        "data",
+        "plan.json",
+        "precision.json",
+        "report.html",
+        "results.csv",
+        "study.yaml",
+    }
+)
 MAX_ARMS = 256
 
 

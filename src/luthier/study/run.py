@@ -24,6 +24,7 @@ from luthier.study.ledger import (
     read_status,
 )
 from luthier.study.planned import write_plan
+from luthier.study.precision import settle_precision
 
 
 class StudyOptions(NamedTuple):
@@ -54,6 +55,7 @@ def run_study(
         changes.check_same_study(loaded, folder)
     arms = prepare_study_data(loaded, rows)
     with hold_alone(make_directory(folder)):
+        settle_precision(loaded, folder, say)
         if begun:
             changes.clear_changed_runs(loaded.study, arms, folder, say)
         else:

@@ -18,13 +18,13 @@ from luthier.errors import LuthierError
 from luthier.evaluate.model import EvaluatedModel, load_model
 from luthier.evaluate.run import evaluate_model
 from luthier.files import RunLayout, write_json
-from luthier.recipe.dataset import DatasetSource
 from luthier.recipe.load import load_recipe
 from luthier.recipe.load_study import load_study
 from luthier.recipe.study import LoadedStudy
 from luthier.study.base import choose_base
 from luthier.study.data import test_sources
 from luthier.study.ledger import PLANNED_RECIPE, Run, locate_run, unscored_tasks
+from luthier.study.precision import read_precision
 from luthier.train.run import TrainOptions, train_recipe
 
 
@@ -41,18 +41,20 @@ def run_one(folder: Path, run: Run, loaded: LoadedStudy, trust: bool) -> None:
                 trust_remote_code=trust,
                 name=run.title,
                 data_cache=folder / "data" / "prepared",
+                precision=read_precision(folder),
             ),
         )
-    score(run, loaded, test_sources(loaded.study, folder / "data"), trust)
+    score(folder, run, loaded, trust)
     layout.error.unlink(missing_ok=True)
 
 
-def score(run: Run, loaded: LoadedStudy, sources: dict[str, DatasetSource], trust: bool) -> None:
+def score(folder: Path, run: Run, loaded: LoadedStudy, trust: bool) -> None:
     missing = unscored_tasks(run, loaded.study)
     if not missing:
         return
     layout = RunLayout(run.folder)
-    model = load_scored(run, loaded, trust)
+    sources = test_sources(loaded.study, folder / "data")
+    model = load_scored(run, loaded, trust, bf16=read_precision(folder) == "bfloat16")
     for task in loaded.study.tasks:
         if task.name in missing:
             examples = load_examples(sources[task.name], limit=task.limit).examples
@@ -68,13 +70,14 @@ def score(run: Run, loaded: LoadedStudy, sources: dict[str, DatasetSource], trus
             )
 
 
-def load_scored(run: Run, loaded: LoadedStudy, trust: bool) -> EvaluatedModel:
+def load_scored(run: Run, loaded: LoadedStudy, trust: bool, *, bf16: bool) -> EvaluatedModel:
     """What a run trained, or the base model, spoken to as the arms are."""
     if run.seed is not None:
-        return load_model(str(run.folder), trust_remote_code=trust)
+        return load_model(str(run.folder), bf16=bf16, trust_remote_code=trust)
     base = choose_base(loaded)
     return load_model(
         base.name,
+        bf16=bf16,
         chat_template=base.chat_template,
         special_tokens=base.special_tokens,
         trust_remote_code=trust,

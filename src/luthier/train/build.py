@@ -71,7 +71,8 @@ def build_model(
     if recipe.rl and switch_dropout_off(causal):
         notes = (*notes, f"rl: {recipe.rl} switches the base model's dropout off.")
     # On its device already: some attentions cannot be tried elsewhere.
-    model = PackedModel(causal.to(place), attention)
+    autocast = None if precision == "float32" else getattr(torch, precision)
+    model = PackedModel(causal.to(place), attention, autocast)
     notes = (
         *notes,
         *note_attention(attention, model),

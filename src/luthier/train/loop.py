@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from luthier import device
 from luthier.adapters.attached import AttachedAdapter
 from luthier.data.batches import BatchPlan
 from luthier.errors import TrainingError
@@ -112,7 +113,8 @@ def take_step(parts: LoopParts, settings: LoopSettings, step: int) -> StepReport
         batch = parts.pack([parts.examples[i] for i in indices]).to(accelerator.device)
         share = parts.module(batch, totals)
         # Gradients are averaged over processes, the loss is to be summed over them.
-        accelerator.backward(share.loss * (accelerator.num_processes * counts))
+        with device.fixed_order():
+            accelerator.backward(share.loss * (accelerator.num_processes * counts))
         add_share(sums, share, counts)
     figures = {name: float(accelerator.reduce(value, "sum")) for name, value in sums.items()}
     loss = figures.pop(LOSS)
@@ -144,12 +146,30 @@ def _own_share(
         yield micro_batches[min(place, count - 1)], place < count
 
 
-def rehearse(parts: LoopParts) -> None:
-    """Run the longest micro-batch once, so that memory runs out now and not after an hour."""
+def rehearse(parts: LoopParts) -> tuple[str, ...]:
+    """Run the longest micro-batch once, so that memory runs out now and not after an hour.
+
+    Returns:
+        What to say where the model has an operation that a GPU computes in no fixed order.
+    """
     examples = [parts.examples[i] for i in parts.plan.longest_micro_batch()]
     batch = parts.pack(examples).to(parts.accelerator.device)
-    parts.accelerator.backward(parts.module(batch, count_totals(examples)).loss * 0.0)
+
+    def run() -> None:
+        loss = parts.module(batch, count_totals(examples)).loss
+        with device.fixed_order():
+            parts.accelerator.backward(loss * 0.0)
+
+    notes: tuple[str, ...] = ()
+    try:
+        run()
+    except RuntimeError as error:
+        if not device.relax_order(error):
+            raise
+        notes = (f"a resumed run may differ in its last digits here: {str(error).splitlines()[0]}",)
+        run()
     parts.optimizer.zero_grad(set_to_none=True)
+    return notes
 
 
 def _clip(parts: LoopParts, max_grad_norm: float) -> float:

@@ -22,6 +22,7 @@ from luthier.files import (
 )
 from luthier.models.places import EMBEDDED, digest_base
 from luthier.models.quantize import count_parameters
+from luthier.precision import Decision
 from luthier.recipe.load import dump_recipe, load_recipe, normalised
 from luthier.recipe.schema import Recipe
 from luthier.train.prepare import PreparedData
@@ -53,7 +54,7 @@ def check_output(recipe: Recipe, layout: RunLayout, *, resume: bool) -> None:
         )
 
 
-def claim_output(recipe: Recipe, layout: RunLayout, data: PreparedData) -> None:
+def claim_output(recipe: Recipe, layout: RunLayout, data: PreparedData, settled: Decision) -> None:
     """Freeze the recipe and where everything comes from into the run's folder.
 
     Raises:
@@ -71,7 +72,8 @@ def claim_output(recipe: Recipe, layout: RunLayout, data: PreparedData) -> None:
                     "since. Restore it, or choose another --output."
                 )
     write_text(layout.recipe, dump_recipe(recipe))
-    write_json(layout.provenance, {**provenance.describe_environment(), **origin})
+    computed = {"precision": settled.precision, "precision_why": settled.why}
+    write_json(layout.provenance, {**provenance.describe_environment(), **computed, **origin})
 
 
 def describe_origin(recipe: Recipe, data: PreparedData) -> dict[str, Any]:

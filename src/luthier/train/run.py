@@ -14,11 +14,13 @@ from rich.console import Console
 from luthier import device
 from luthier.adapters.attached import AttachedAdapter
 from luthier.adapters.update_rank import measure_update_rank
+from luthier.device import Precision
 from luthier.files import RunLayout
 from luthier.models.load import load_tokenizer
 from luthier.recipe.load import normalised
 from luthier.recipe.resolve import resolve_bf16
 from luthier.recipe.schema import Recipe
+from luthier.train.begun import settle_precision
 from luthier.train.build import (
     BuiltModel,
     build_model,
@@ -55,6 +57,7 @@ class TrainOptions(NamedTuple):
     trust_remote_code: bool = False
     name: str = "train"  # shown beside the progress
     data_cache: Path | None = None
+    precision: Precision | None = None  # what `bf16: auto` means, where a study has decided it
 
 
 def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOptions()) -> Path:  # noqa: B008
@@ -70,7 +73,8 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
         return find_result(layout)
     device.prepare_process()
     device.allow_tf32(recipe.tf32 is not False)
-    precision = device.choose_precision(resolve_bf16(recipe))
+    settled = settle_precision(layout, resolve_bf16(recipe), options.precision)
+    precision = settled.precision
     trust = options.trust_remote_code and recipe.trust_remote_code
     tokenizer = load_tokenizer(
         recipe.base_model,
@@ -100,7 +104,7 @@ def train_recipe(recipe: Recipe, output: Path, options: TrainOptions = TrainOpti
     )
     parts, settings = build_parts(recipe, accelerator, built, data)
     if accelerator.is_main_process:
-        claim_output(recipe, layout, data)
+        claim_output(recipe, layout, data, settled)
         show_notes((*tokenizer.notes, *data.notes, *built.notes))
     accelerator.wait_for_everyone()
     try:
@@ -154,7 +158,9 @@ def train(
     )
     state = restore(recipe, checkpoints, parts.adapter, parts.optimizer, resume=resume)
     if device.rehearses_memory():
-        rehearse(parts)
+        notes = rehearse(parts)
+        if accelerator.is_main_process:
+            show_notes(notes)
     device.reset_peak_memory()
     recorder = Recorder(
         layout.metrics,
@@ -169,9 +175,7 @@ def train(
         return run_loop(parts, settings, state, recorder, checkpoints)
 
 
-def build_accelerator(
-    recipe: Recipe, layout: RunLayout, precision: device.Precision
-) -> Accelerator:
+def build_accelerator(recipe: Recipe, layout: RunLayout, precision: Precision) -> Accelerator:
     # accelerate keeps one state per process; an earlier run's precision must not bind this one.
     AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
     return Accelerator(

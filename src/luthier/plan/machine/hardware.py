@@ -25,6 +25,8 @@ class Device(NamedTuple):
         watts: board power; None where unknown.
         memory_mib: capacity as the driver shows it, in 2²⁰ bytes; None where not published.
         has_bf16: False for a card without bfloat16; `bf16_tflops` then holds its float16 rate.
+            On a processor True where bfloat16 was measured to be faster.
+        float32_tflops: float32 products, where that is stated; else a share of `bf16_tflops`.
         note: what a plan on this device has to say, or nothing.
     """
 
@@ -37,6 +39,7 @@ class Device(NamedTuple):
     watts: Figure | None
     memory_mib: Figure | None = None
     has_bf16: bool = True
+    float32_tflops: Figure | None = None
     note: str = ""
 
     @property

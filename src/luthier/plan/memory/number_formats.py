@@ -56,7 +56,6 @@ def _compute_bytes(recipe: Recipe, device: Device, traits: EngineTraits) -> int:
     wanted = resolve_bf16(recipe)
     if wanted != "auto":
         return 2 if wanted else 4
-    if device.kind == "cpu":
-        return 4
-    # Without bfloat16 our loop computes in float32, the others in float16.
-    return 2 if device.has_bf16 or not traits.trains_in_float32 else 4
+    # Without bfloat16 our loop computes in float32, the others in a GPU's float16.
+    falls_back = device.kind != "cpu" and not traits.trains_in_float32
+    return 2 if device.has_bf16 or falls_back else 4

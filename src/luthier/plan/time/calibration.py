@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from luthier.errors import PlanError
-from luthier.files import read_json_lines
+from luthier.files import find_user_file, read_json_lines
 from luthier.plan.figure import Figure
 from luthier.plan.machine.hardware import Device, Machine
 from luthier.plan.model.model_facts import ModelFacts
@@ -105,12 +105,7 @@ class Calibrated(NamedTuple):
 
 def find_store() -> Path:
     """The file of calibrations: LUTHIER_CALIBRATIONS, else in the user's data folder."""
-    named = os.environ.get(STORE_VARIABLE)
-    if named:
-        return Path(named)
-    data = os.environ.get("XDG_DATA_HOME")
-    folder = Path(data) if data else Path.home() / ".local" / "share"
-    return folder / "luthier" / "calibrations.jsonl"
+    return find_user_file("calibrations.jsonl", STORE_VARIABLE)
 
 
 def read_calibrations(store: Path) -> list[Calibration]:
@@ -146,7 +141,10 @@ def describe_machine(device: Device, count: int, sharding: str) -> dict[str, Any
     machine: dict[str, Any] = {"device": device.name, "count": count, "sharding": sharding}
     if device.kind == "cpu":
         # How fast a processor is follows from how many of its cores torch may use.
-        machine["tflops"] = round(device.bf16_tflops.value, 3)
+        plain = device.float32_tflops or device.bf16_tflops
+        machine["tflops"] = round(plain.value, 3)
+        if device.has_bf16:
+            machine["bf16"] = "faster"
         machine["threads"] = os.environ.get("OMP_NUM_THREADS")
     return machine
 

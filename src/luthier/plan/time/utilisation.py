@@ -136,8 +136,9 @@ def choose_precision(recipe: Recipe, device: Device, engine: Engine = "luthier")
     """
     wanted = resolve_bf16(recipe)
     if wanted == "auto":
-        half = device.has_bf16 or not ENGINES[engine].trains_in_float32
-        return "bfloat16" if device.kind != "cpu" and half else "float32"
+        falls_back = device.kind != "cpu" and not ENGINES[engine].trains_in_float32
+        half = device.has_bf16 or falls_back
+        return "bfloat16" if half else "float32"
     return "bfloat16" if wanted else "float32"
 
 
@@ -175,8 +176,9 @@ def find_speeds(device: Device, width: int, recipe: Recipe, engine: Engine = "lu
     share = product_share(device)
     peak = device.bf16_tflops.value * 1e12
     cpu = device.kind == "cpu"
-    # A processor's peak is stated for float32, which it computes in.
-    plain = peak if cpu else peak * _float32_share(device, recipe)
+    plain = peak * _float32_share(device, recipe)
+    if device.float32_tflops is not None:
+        plain = device.float32_tflops.value * 1e12
     top = plain if choose_precision(recipe, device, engine) == "float32" else peak
     products = top * share.value * width / (width + (CPU_HALF_WIDTH if cpu else HALF_WIDTH))
     return Speeds(
