@@ -233,6 +233,7 @@ def run_study(
     *,
     overrides: Sequence[str] = (),
     scale: str | None = None,
+    jobs: int | None = None,
     skip_bad_rows: bool = False,
     trust_remote_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -241,6 +242,7 @@ def run_study(
 
     Args:
         scale: one of the study's `scales`.
+        jobs: runs at once; as many as cores and memory carry, when absent.
 
     Returns:
         The folder and the runs that failed.
@@ -253,7 +255,7 @@ def run_study(
     for text in loaded.notes:
         say(f"note: {text}")
     folder = Path(output) if output is not None else Path("runs") / loaded.study.study
-    outcome = run(loaded, folder, say, StudyOptions(skip_bad_rows, trust_remote_code))
+    outcome = run(loaded, folder, say, StudyOptions(skip_bad_rows, trust_remote_code, jobs))
     report(folder)
     return outcome
 

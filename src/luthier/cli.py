@@ -218,6 +218,10 @@ def study_run(
     output: MaybeOutput = None,
     set_: Set = None,
     scale: Scale = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Runs at once; as many as cores and memory carry, when absent."),
+    ] = None,
     skip_bad_rows: Skip = False,
     trust_remote_code: Trust = False,
 ) -> None:
@@ -230,6 +234,7 @@ def study_run(
         output,
         overrides=set_ or (),
         scale=scale,
+        jobs=jobs,
         skip_bad_rows=skip_bad_rows,
         trust_remote_code=trust_remote_code,
         say=lambda text: err.print(text, markup=False),

@@ -57,11 +57,7 @@ def decide(bf16: bool | Literal["auto"]) -> Decision:
     if device.kind != "cpu":
         return Decision("float32", f"bf16: auto, untried on {device.name}")
     measured = find_gain() or measure_and_remember()
-    # Rounded down: 1.15 times is what it takes.
-    gain = f"{int(measured.gain * 100) / 100:.2f} × float32's speed on this processor"
-    if measured.wins:
-        return Decision("bfloat16", f"bf16: auto, measured {gain}")
-    return Decision("float32", f"bf16: auto, no clear winner: bfloat16 has {gain}")
+    return Decision(measured.precision, measured.why)
 
 
 def choose_precision(bf16: bool | Literal["auto"]) -> Precision:

@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from luthier.errors import DataError
 from luthier.files import find_user_file, read_json_lines
@@ -39,6 +39,19 @@ class MeasuredGain(NamedTuple):
     def wins(self) -> bool:
         """Whether bfloat16 is clearly faster; without a clear winner float32 is."""
         return self.gain >= CLEAR_GAIN and self.share >= CLEAR_SHARE
+
+    @property
+    def precision(self) -> Literal["float32", "bfloat16"]:
+        """What `bf16: auto` means on this processor."""
+        return "bfloat16" if self.wins else "float32"
+
+    @property
+    def why(self) -> str:
+        # Cut, not rounded: 1.149 is not the 1.15 that it takes.
+        gain = f"{int(self.gain * 100) / 100:.2f} × float32's speed on this processor"
+        if self.wins:
+            return f"bf16: auto, measured {gain}"
+        return f"bf16: auto, no clear winner: bfloat16 has {gain}"
 
 
 def find_store() -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,12 @@ def share_cores() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", LOOKS_BEFORE_SLEEP)
         os.environ.setdefault("KMP_BLOCKTIME", SLEEP_AFTER_MS)
+
+
+def gpu_may_be_here() -> bool:
+    """Whether a run might find a GPU; only torch knows for certain."""
+    nodes = ("/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+    return sys.platform != "linux" or any(Path(node).exists() for node in nodes)
 
 
 def read_processor(cpuinfo: Path) -> Processor:

@@ -41,19 +41,23 @@ def driven(
             def __init__(self, command: list[str], **_: Any) -> None:
                 self.arguments = command[2:]
 
-            def __enter__(self) -> InProcess:
-                return self
+                self.stdin = self.stderr = None
+                self.code: int | None = None
 
-            def __exit__(self, *_: object) -> None:
-                return None
+            def poll(self) -> int:
+                self.code = self.work() if self.code is None else self.code
+                return self.code
 
             def wait(self) -> int:
+                return self.poll()
+
+            def work(self) -> int:
                 study.worked.append(" ".join(self.arguments[3:]))
                 monkeypatch.setattr(sys, "argv", self.arguments)
                 return worker.main()
 
         stand_in = SimpleNamespace(Popen=InProcess, PIPE=None)
-        monkeypatch.setattr("luthier.study.run.subprocess", stand_in)
+        monkeypatch.setattr("luthier.study.crew.subprocess", stand_in)
         return study
 
     monkeypatch.setattr(worker, "end_with_parent", lambda: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -64,7 +64,7 @@ def load_base_model(
             output_loading_info=True,
             config=config,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=attention or keep_soft_cap(config),
             trust_remote_code=trust_remote_code,
             **_loading_choices(quantization, dtype, place),
         )
@@ -80,6 +80,16 @@ def load_base_model(
         adopt_quantized_layers(model, quantization)
     model.config.use_cache = True
     return model
+
+
+def keep_soft_cap(config: Any) -> Literal["eager"] | None:
+    """The attention of a family that caps its scores (Gemma 2); None leaves it to transformers.
+
+    Up to 5.17 and perhaps later, transformers itself chooses PyTorch's attention for them, which
+    leaves the cap out without a word.
+    """
+    capped = getattr(config.get_text_config(), "attn_logit_softcapping", None)
+    return "eager" if capped else None
 
 
 def _loading_choices(

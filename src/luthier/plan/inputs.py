@@ -37,6 +37,7 @@ class PlanInputs(NamedTuple):
         hours: training time, where it is stated instead.
         expected: metric → expected score of this arm; `score` where no metric is named.
         test_examples: examples scored per task.
+        cores: of a processor that one run may use; all when None.
     """
 
     gpu: str | None = None
@@ -50,6 +51,7 @@ class PlanInputs(NamedTuple):
     hours: float | None = None
     expected: Mapping[str, float] | None = None
     test_examples: int | None = None
+    cores: int | None = None
 
 
 def read_flags(*, sharding: str | None, engine: str | None, **flags: Any) -> PlanInputs:

@@ -92,7 +92,9 @@ def choose_machine(recipe: Recipe, inputs: PlanInputs) -> Machine:
     Raises:
         PlanError: an unknown device, or DeepSpeed settings that cannot be read.
     """
-    device = describe_this_machine() if inputs.gpu is None else find_device(inputs.gpu)
+    device = (
+        describe_this_machine() if inputs.gpu is None else find_device(inputs.gpu, inputs.cores)
+    )
     here = count_devices() if inputs.gpu is None else 1
     count = here if inputs.gpus is None else inputs.gpus
     sharding = choose_sharding(recipe, inputs.sharding, count)

@@ -23,9 +23,9 @@ RESERVED_NAMES = frozenset(
         BASE_ARM,
         "data",
         "plan.json",
-        "precision.json",
         "report.html",
         "results.csv",
+        "settled.json",
         "study.yaml",
     }
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +10,7 @@ from luthier.files import RunLayout, make_directory, write_json, write_text
 from luthier.recipe.load import dump_recipe
 from luthier.recipe.study import Arm, LoadedStudy, Study, dump_study
 from luthier.study import changes
+from luthier.study.crew import Crew, Ended, pick_next
 from luthier.study.data import Say, StudyRows, prepare_study_data
 from luthier.study.ledger import (
     PLANNED_RECIPE,
@@ -24,12 +23,13 @@ from luthier.study.ledger import (
     read_status,
 )
 from luthier.study.planned import write_plan
-from luthier.study.precision import settle_precision
+from luthier.study.settled import settle_precision, settle_slots
 
 
 class StudyOptions(NamedTuple):
     skip_bad_rows: bool = False
     trust_remote_code: bool = False
+    jobs: int | None = None  # runs at once; as many as cores and memory carry when absent
 
 
 class StudyOutcome(NamedTuple):
@@ -62,17 +62,40 @@ def run_study(
             write_plan(loaded, folder, say)
         write_text(folder / "study.yaml", dump_study(loaded.study))
         write_planned_recipes(loaded.study, arms, folder)
-        failed: list[Run] = []
-        for run in list_runs(loaded.study, arms, folder):
-            stage_fits = check_stage(run, arms, folder)
-            if stage_fits and read_status(run, loaded.study) == "done":
+        trained = [run for run in list_runs(loaded.study, arms, folder) if run.seed is not None]
+        slots = settle_slots(trained, folder, options.jobs, begun=begun)
+        if slots.threads is not None and not begun:
+            write_plan(loaded, folder, say, cores=slots.threads)
+        if slots.jobs > 1:
+            say(f"{slots.jobs} runs at once (--jobs 1: one after another)")
+        with Crew(folder, slots, trust_remote_code=options.trust_remote_code) as crew:
+            failed = run_all(loaded.study, arms, folder, crew, say)
+    return StudyOutcome(folder, tuple(failed))
+
+
+def run_all(study: Study, arms: Sequence[Arm], folder: Path, crew: Crew, say: Say) -> list[Run]:
+    """Do what is not done yet, each run after those that it stands on; returns the failed ones."""
+    pending, failed = list(list_runs(study, arms, folder)), list[Run]()
+    stages = {run: list_stages(run, arms, folder) for run in pending}
+    while pending or crew.working:
+        run = pick_next(pending, crew.working, stages) if crew.has_room else None
+        if run is None:
+            ended = crew.wait()
+        else:
+            pending.remove(run)
+            fits = check_stage(run, arms, folder)
+            if fits and read_status(run, study) == "done":
                 say(f"{run.title}: already done")
                 continue
-            say(f"{run.title}: {'scoring' if run.seed is None else 'training and scoring'}")
-            if not (stage_fits and start_worker(run, folder, options)):
-                failed.append(run)
-                say(f"{run.title}: failed, see {RunLayout(run.folder).error}; going on")
-    return StudyOutcome(folder, tuple(failed))
+            if fits:
+                say(f"{run.title}: {'scoring' if run.seed is None else 'training and scoring'}")
+                crew.start(run)
+                continue
+            ended = [Ended(run, succeeded=False)]
+        for lost in (item.run for item in ended if not item.succeeded):
+            failed.append(lost)
+            say(f"{lost.title}: failed, see {RunLayout(lost.folder).error}; going on")
+    return failed
 
 
 def check_stage(run: Run, arms: Sequence[Arm], folder: Path) -> bool:
@@ -92,33 +115,6 @@ def check_stage(run: Run, arms: Sequence[Arm], folder: Path) -> bool:
         {"error": "OutputError", "message": message, "traceback": ""},
     )
     return False
-
-
-def start_worker(run: Run, folder: Path, options: StudyOptions) -> bool:
-    """Do one run in a process of its own, which ends with this one; True when it succeeded."""
-    make_directory(run.folder)
-    layout = RunLayout(run.folder)
-    layout.error.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "luthier.study.worker", str(folder), "--arm", run.arm]
-    command += [] if run.seed is None else ["--seed", str(run.seed)]
-    command += ["--trust-remote-code"] if options.trust_remote_code else []
-    # In a group of its own Ctrl-C reaches this process alone; the worker ends with the pipe.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as process:
-        code = process.wait()
-    if code != 0 and not layout.error.exists():
-        write_json(layout.error, describe_death(code))
-    return code == 0
-
-
-def describe_death(code: int) -> dict[str, str]:
-    """The error of a worker that could not write its own."""
-    message = f"the run's process ended with exit code {code}."
-    if code == -9:
-        message = (
-            "the run's process was killed (signal 9), most often by the system when memory runs "
-            "out. Lower micro_batch_size or sequence_len, or set gradient_checkpointing: true."
-        )
-    return {"error": "ProcessDied", "message": message, "traceback": ""}
 
 
 def write_planned_recipes(study: Study, arms: Sequence[Arm], folder: Path) -> None:

@@ -24,7 +24,7 @@ from luthier.recipe.study import LoadedStudy
 from luthier.study.base import choose_base
 from luthier.study.data import test_sources
 from luthier.study.ledger import PLANNED_RECIPE, Run, locate_run, unscored_tasks
-from luthier.study.precision import read_precision
+from luthier.study.settled import read_precision
 from luthier.train.run import TrainOptions, train_recipe
 
 

@@ -37,17 +37,20 @@ class SeenGpu(NamedTuple):
     memory_mib: int | None
 
 
-def find_device(name: str) -> Device:
+def find_device(name: str, cores: int | None = None) -> Device:
     """The device of the table that `name` means; `cpu` is this machine's processor.
 
     Letters' case, spaces, dashes and makers' names do not count, so that what nvidia-smi or a
     cloud calls a card is understood. `H100` alone is taken as the SXM board, and its rates say so.
 
+    Args:
+        cores: of the processor that one run may use; all when absent.
+
     Raises:
         PlanError: an unknown name, or one that fits several boards with different memory.
     """
     if _squeeze(name) == CPU:
-        return describe_processor()
+        return describe_processor(cores)
     if _squeeze(name) in ("h100", "h10080", "h10080gb"):
         return _assume_board(DEVICES["H100-SXM"], "no board is named: taken as SXM, not PCIe")
     found = _match(name)

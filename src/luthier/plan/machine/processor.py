@@ -11,21 +11,25 @@ from luthier.processor import CPUINFO, read_memory_bytes, read_processor
 ASSUMED_BANDWIDTH_GB_S_PER_CORE = 10.0
 
 
-def describe_processor() -> Device:
+def describe_processor(cores: int | None = None) -> Device:
     """This machine's processor: memory as the system states it, float32 rate from its clock.
 
     Its bfloat16 rate is what a measurement found here (`bf16: auto`), where there was one.
+
+    Args:
+        cores: that one run may use; all that there are when absent.
     """
     processor = read_processor(CPUINFO)
-    tflops = processor.cores * processor.hertz * processor.operations_per_cycle / 1e12
+    cores = min(cores or processor.cores, processor.cores)
+    tflops = cores * processor.hertz * processor.operations_per_cycle / 1e12
     rate = (
-        f"{processor.cores} cores x {processor.hertz / 1e9:.1f} GHz x "
+        f"{cores} core{'s' if cores > 1 else ''} x {processor.hertz / 1e9:.1f} GHz x "
         f"{processor.operations_per_cycle} operations a cycle"
     )
     float32 = Figure(tflops, "assumed", f"float32: {rate}")
     measured = find_gain()
     faster = measured is not None and measured.wins
-    bandwidth = processor.cores * ASSUMED_BANDWIDTH_GB_S_PER_CORE
+    bandwidth = cores * ASSUMED_BANDWIDTH_GB_S_PER_CORE
     memory_bytes = read_memory_bytes()
     return Device(
         name=processor.name,

@@ -72,7 +72,10 @@ def estimate_memory(
     run = _gather(workload, machine, traits, formats)
     peak = find_peak(run, shares)
     if machine.device.kind == "cpu":
-        peak = peak._replace(overhead=measure_process(peak.total, workload.recipe, workload.facts))
+        process = measure_process(
+            peak.total, workload.recipe, workload.facts, bfloat16=formats.compute == 2
+        )
+        peak = peak._replace(overhead=process)
     tokens = workload.longest_tokens
     parts = {name: _part(name, peak, workload, machine) for name in PARTS}
     allocated = Figure(
