@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from luthier.models.load import keep_soft_cap
+
 VOCABULARY = 300
 
 _COMMON: dict[str, Any] = {
@@ -55,7 +57,8 @@ def build_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float6
     """A random model of `family` in evaluation mode; `changes` go into its configuration."""
     torch.manual_seed(seed)
     config = AutoConfig.for_model(family, **{**FAMILIES[family], **changes})
-    model = AutoModelForCausalLM.from_config(config, attn_implementation=None).to(dtype)
+    attention = keep_soft_cap(config)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=attention).to(dtype)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # Biases start at zero, where a forgotten one would go unseen.

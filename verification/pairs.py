@@ -60,6 +60,9 @@ def build_exact_model(family: str, **changes: Any) -> Any:
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = functools.partial(_normalise, module)
+        if hasattr(module, "inv_freq"):
+            # Angles are float32 in transformers; some versions take them as they are stored.
+            module.inv_freq = module.inv_freq.to(torch.float32)
     return model
 
 

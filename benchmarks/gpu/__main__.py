@@ -32,6 +32,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the JSON goes")
     parser.add_argument("--small", action="store_true", help="tiny sizes, also on a processor")
     parser.add_argument("--seconds", type=float, default=BUDGET_SECONDS, help="for each part")
+    parser.add_argument("--trace", action="store_true", help="profile: keep whole traces too")
     options = parser.parse_args()
     codes = [run_part(name, options) for name in choose_parts(parser, options.part)]
     return max(codes)
@@ -58,7 +59,13 @@ def run_part(name: str, options: argparse.Namespace) -> int:
         print(f"{name}: no GPU here. Add --small to run it at a tiny size.", file=sys.stderr)
         return 2
     size = "small" if options.small else "full"
-    record = Record(name, options.output, size=size, budget_seconds=options.seconds)
+    record = Record(
+        name,
+        options.output,
+        size=size,
+        budget_seconds=options.seconds,
+        keeps_traces=options.trace,
+    )
     print(f"{name}: {record.path}", flush=True)
     try:
         importlib.import_module(f"benchmarks.gpu.{name}").run(record)

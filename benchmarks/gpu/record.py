@@ -1,12 +1,13 @@
 """What a part has measured: one JSON object, on disk after every addition.
 
     {"part", "status", "why", "size", "date", "seconds", "hardware", "versions", "git_revision",
-     "cells": {name: {...}}}
+     "notes": {name: text}, "cells": {name: {...}}}
 
 `status` is `running` while a part runs (what a killed one leaves), then `done`, `unfinished` (time
 ran out: start the part again and it goes on) or `failed`, with the reason in `why`. A cell holds
-what one case came to, or `{"failed": why}`. A part that is started again keeps the cells that were
-measured on the same hardware with the same versions and the same code, and measures the rest.
+what one case came to, and where it failed `"failed": why`. A part that is started again keeps the
+cells that were measured on the same hardware with the same versions and the same code, and
+measures the rest, those that failed last. `notes` say how a part counts.
 """
 
 from __future__ import annotations
@@ -42,11 +43,25 @@ class TimeIsUp(Exception):
 
 
 class Record:
-    """The JSON object of one part, and the time that is left to it."""
+    """The JSON object of one part, and the time that is left to it.
 
-    def __init__(self, part: str, output: Path, *, size: Size, budget_seconds: float) -> None:
+    Attributes:
+        failed_before: cells that failed in an earlier start; their turn comes after the others, so
+            that one which always fails does not stand in their way.
+    """
+
+    def __init__(
+        self,
+        part: str,
+        output: Path,
+        *,
+        size: Size,
+        budget_seconds: float,
+        keeps_traces: bool = False,
+    ) -> None:
         self.path = output / f"{part}.json"
         self.size = size
+        self.keeps_traces = keeps_traces
         self._started = time.monotonic()
         self._budget_seconds = budget_seconds
         environment = provenance.describe_environment()
@@ -60,9 +75,11 @@ class Record:
             "hardware": environment["hardware"],
             "versions": environment["versions"] | provenance.list_versions(VERSIONS),
             "git_revision": environment["git_revision"],
+            "notes": {},
             "cells": {},
         }
-        self._values["cells"] = self._read_kept_cells()
+        self._values["cells"] = self._read_cells_that_hold()
+        self.failed_before = frozenset(name for name in self.cells if not self.has(name))
         self._write()
 
     @property
@@ -71,6 +88,11 @@ class Record:
 
     def seconds_left(self) -> float:
         return self._budget_seconds - (time.monotonic() - self._started)
+
+    def note(self, name: str, text: str) -> None:
+        """Say how the part counts, or what it goes without."""
+        self._values["notes"][name] = text
+        self._write()
 
     def add(self, name: str, cell: dict[str, Any]) -> None:
         """Write one cell to disk and say so in one line."""
@@ -103,9 +125,13 @@ class Record:
         found["took_seconds"] = round(time.monotonic() - started, 1)
         self.add(name, found)
 
+    def has_begun_late(self, share: float = 0.9) -> bool:
+        """Whether less than this share of the time is left."""
+        return self.seconds_left() < share * self._budget_seconds
+
     def has(self, name: str) -> bool:
-        """Whether the cell is measured, in this start or an earlier one."""
-        return name in self.cells
+        """Whether the cell is measured, in this start or an earlier one, and did not fail."""
+        return name in self.cells and "failed" not in self.cells[name]
 
     def finish(self, why: str = "", *, failed: bool = False) -> int:
         """Write how the part ended, print the object as the last line; returns the exit code."""
@@ -118,14 +144,14 @@ class Record:
         print(json.dumps(self._values), flush=True)
         return 1 if failed else 0
 
-    def _read_kept_cells(self) -> dict[str, Any]:
+    def _read_cells_that_hold(self) -> dict[str, Any]:
         """The cells of an earlier start that still hold; none where anything has changed since."""
         if not self.path.exists():
             return {}
         before = read_json(self.path)
         if any(before.get(key) != self._values[key] for key in SAME):
             return {}
-        return {name: cell for name, cell in before["cells"].items() if "failed" not in cell}
+        return before["cells"]
 
     def _write(self) -> None:
         self._values["seconds"] = round(time.monotonic() - self._started, 1)

@@ -5,6 +5,8 @@ Shapes as published in each model's own config.json.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +35,38 @@ SHAPES = {
     "tiny": Shape("tiny Qwen2", "qwen2", 64, 128, 2, 4, 2, 8_192, True),
 }
 LONGEST_TOKENS = 32_768
+WRITING_SECONDS = 150.0
+_ROOTS = (Path("/dev/shm"), Path(tempfile.gettempdir()))
+_FOLDER = "luthier-gpu-models"
+
+
+def provide_model(name: str) -> Path:
+    """The folder of a shape's model: one that is there, or a new one.
+
+    It is written by a process of its own, which leaves nothing of itself on the device.
+    """
+    from benchmarks.gpu.workers import ROOT, build_environment
+
+    shape = SHAPES[name]
+    for root in _ROOTS:
+        place = root / _FOLDER / name_folder(shape)
+        if (place / "config.json").exists():
+            return place
+    scratch = choose_scratch(2 * count_parameters(shape))
+    code = (
+        "from pathlib import Path\n"
+        "from benchmarks.gpu.shapes import SHAPES, write_model\n"
+        f"write_model(SHAPES[{name!r}], Path({str(scratch)!r}))\n"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        check=True,
+        timeout=WRITING_SECONDS,
+        cwd=ROOT,
+        env=build_environment(),
+        stdout=subprocess.DEVNULL,
+    )
+    return scratch / name_folder(shape)
 
 
 def write_model(shape: Shape, folder: Path) -> Path:
@@ -46,7 +80,7 @@ def write_model(shape: Shape, folder: Path) -> Path:
 
     from luthier.models.load import locate_model
 
-    place = folder / shape.name.replace(" ", "-")
+    place = folder / name_folder(shape)
     if (place / "config.json").exists():
         return place
     tokenizer = AutoTokenizer.from_pretrained(locate_model("embedded"))
@@ -63,6 +97,17 @@ def write_model(shape: Shape, folder: Path) -> Path:
     if here == "cuda":
         torch.cuda.empty_cache()
     return place
+
+
+def name_folder(shape: Shape) -> str:
+    return shape.name.replace(" ", "-")
+
+
+def count_parameters(shape: Shape) -> int:
+    """Its weights, but for biases and norms, which are few."""
+    keys = shape.width // shape.heads * shape.kv_heads
+    block = shape.width * (2 * shape.width + 2 * keys + 3 * shape.ffn_width)
+    return shape.layers * block + shape.vocabulary * shape.width * (1 if shape.tied else 2)
 
 
 def describe(shape: Shape, tokenizer: Any) -> dict[str, Any]:
@@ -84,10 +129,10 @@ def describe(shape: Shape, tokenizer: Any) -> dict[str, Any]:
 
 def choose_scratch(needed_bytes: int) -> Path:
     """A folder for models: in memory where it has room to spare, else among temporary files."""
-    memory = Path("/dev/shm")
+    memory, disk = _ROOTS
     roomy = memory.is_dir() and psutil.disk_usage(str(memory)).free > 2 * needed_bytes
     free = psutil.virtual_memory().available > 3 * needed_bytes
-    root = memory if roomy and free else Path(tempfile.gettempdir())
-    place = root / "luthier-gpu-models"
+    root = memory if roomy and free else disk
+    place = root / _FOLDER
     place.mkdir(exist_ok=True)
     return place

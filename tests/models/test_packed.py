@@ -261,6 +261,8 @@ def test_gradient_checkpointing_keeps_branches_apart() -> None:
 def checkpoint_around_call(layer: Any) -> None:
     """Make a layer what some versions of transformers make it: checkpointed around `__call__`."""
     kind: Any = type(layer)
+    if not hasattr(kind.forward, "__wrapped__"):
+        return  # the version here is one of them
 
     class Older(kind):
         def __call__(self, *arguments: Any, **keywords: Any) -> Any:
