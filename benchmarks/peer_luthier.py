@@ -23,6 +23,7 @@ from luthier.device import measure_peak_memory_bytes  # noqa: E402
 from luthier.files import RunLayout  # noqa: E402
 from luthier.models.load import load_tokenizer  # noqa: E402
 from luthier.optim.state_size import measure_state_bytes  # noqa: E402
+from luthier.precision import choose_precision  # noqa: E402
 from luthier.train.build import (  # noqa: E402
     build_model,
     build_optimizer,
@@ -48,7 +49,7 @@ def build_parts(job: dict[str, Any]) -> tuple[LoopParts, LoopSettings]:
     """What `luthier.train.run.train_recipe` builds, on the benchmark's rows."""
     device.prepare_process()
     recipe = build_recipe(Path(job["model"]), job["steps"], job["changes"])
-    precision = device.choose_precision(recipe.bf16)
+    precision = choose_precision(recipe.bf16)
     tokenizer = load_tokenizer(recipe.base_model).tokenizer
     built = build_model(recipe, tokenizer, precision, trust_remote_code=False)
     built.adapter.save(Path(job["adapter"]))

@@ -119,7 +119,7 @@ def main() -> None:
     gate = Gate(SHOWN)
     trainer: Any = Watched(
         model=job["model"],
-        args=build_config(job, device.choose_precision("auto")),
+        args=build_config(job, device.usual_precision()),
         train_dataset=read_dataset(Path(job["rows"])),
         processing_class=AutoTokenizer.from_pretrained(job["model"]),
         peft_config=peft.LoraConfig(

@@ -50,7 +50,7 @@ class WatchedOrpo(LossKept, ORPOTrainer):
 
 def build_trainer(job: dict[str, Any], gate: Gate) -> Any:
     """The method's trainer on the model as a user would hand it over."""
-    precision = device.choose_precision("auto")
+    precision = device.usual_precision()
     values: dict[str, Any] = {
         "output_dir": job["output"],
         "per_device_train_batch_size": pair_workload.PAIRS_PER_STEP,

@@ -100,6 +100,8 @@ def make_recipe(base: str, method: str, size: str) -> Recipe:
     large = size == "120M"
     values = {
         "base_model": base,
+        # What the constants of a process were set in; bf16: auto may be faster here, or not.
+        "bf16": False,
         "datasets": [{"generate": "elle", "count": 160}],
         "learning_rate": 1e-4,
         "micro_batch_size": 1 if large else 4,

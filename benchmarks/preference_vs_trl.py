@@ -93,7 +93,7 @@ def describe(options: argparse.Namespace, parameters: int, files: pair_workload.
     print("Preference steps, Luthier beside TRL")
     print(f"  {provenance.describe_environment()['hardware']['device_name']}")
     show_wrapped([f"{name} {version}" for name, version in versions.items()])
-    print(f"  Qwen2, {parameters / 1e6:.2f}M parameters, random; {device.choose_precision('auto')}")
+    print(f"  Qwen2, {parameters / 1e6:.2f}M parameters, random; {device.usual_precision()}")
     print(f"  LoRA rank {workload.RANK} on every linear layer of a block")
     print(f"  {pair_workload.PAIRS_PER_STEP} pairs of hh-rlhf a step, in tokens:")
     print(

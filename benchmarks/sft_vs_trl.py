@@ -88,7 +88,7 @@ def describe(options: argparse.Namespace, parameters: int) -> None:
     print("Supervised fine-tuning, Luthier beside TRL")
     print(f"  {hardware['device_name']}")
     show_wrapped([f"{name} {version}" for name, version in versions.items()])
-    print(f"  Qwen2, {parameters / 1e6:.2f}M parameters, random; {device.choose_precision('auto')}")
+    print(f"  Qwen2, {parameters / 1e6:.2f}M parameters, random; {device.usual_precision()}")
     print(f"  LoRA rank {workload.RANK} on every linear layer of a block")
     print(f"  {options.steps} measured steps after {options.warmup} of warm-up, alternating")
 

@@ -81,7 +81,7 @@ def main() -> None:
         print(f"  {provenance.describe_environment()['hardware']['device_name']}")
         print(
             f"  Qwen2, {parameters / 1e6:.2f}M parameters, random; "
-            f"{device.choose_precision('auto')}; {workload.BATCH_SIZE} × "
+            f"{device.usual_precision()}; {workload.BATCH_SIZE} × "
             f"{workload.UNIFORM_TOKENS} tokens a step"
         )
         measured = race(folder, options.warmup, options.steps)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from luthier import device
 from luthier.data.batches import TokenizedExample
 from luthier.data.elle import elle_example, generate_elle
 from luthier.data.examples import Example, Message
@@ -116,7 +117,7 @@ def build_recipe(model: Path, steps: int, changes: Mapping[str, Any]) -> Recipe:
         "adam_epsilon": EPSILON,
         "weight_decay": WEIGHT_DECAY,
         "max_grad_norm": MAX_GRAD_NORM,
-        "bf16": "auto",
+        "bf16": device.usual_precision() == "bfloat16",
         "seed": SEED,
         **changes,
     }

@@ -5,6 +5,7 @@ Shapes: `B` rows of a batch, `T` tokens of a sequence, `D` model width, `V` voca
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,16 +141,20 @@ def save_model(
     record: dict[str, Any],
     output: Path,
 ) -> None:
-    """Write a model folder in one go: weights, tokenizer and training.json."""
+    """Write a model folder in one go: weights, tokenizer and training.json.
+
+    What else is in `output`, such as a model's card, stays.
+    """
     model = Qwen2ForCausalLM(config)
     model.load_state_dict(weights)
     model.tie_weights()
     with staged_directory(output) as folder:
+        if output.exists():
+            shutil.copytree(output, folder, dirs_exist_ok=True)
         model.to(torch.bfloat16).save_pretrained(folder)
         _save_tokenizer(tokenizer, folder)
         write_json(folder / "training.json", record)
-        for file in folder.iterdir():
-            file.chmod(0o644)  # safetensors writes for the owner alone
+        (folder / "model.safetensors").chmod(0o644)  # it is written for its owner alone
 
 
 def _save_tokenizer(tokenizer: str, folder: Path) -> None:

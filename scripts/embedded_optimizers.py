@@ -45,7 +45,8 @@ class BatchedMuon(torch.optim.Optimizer):
 
     The numbers are those of `torch.optim.Muon(adjust_lr_fn="match_rms_adamw", nesterov=True)`,
     which takes one matrix after the other: for the 28 small matrices of this model some 600
-    kernels a step, which a GPU spends longer starting than running.
+    kernels a step, which a GPU spends longer starting than running (pytorch/pytorch#195566
+    proposes the same for torch's own).
     """
 
     def __init__(

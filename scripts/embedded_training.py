@@ -3,12 +3,12 @@
 What decides the speed of five million weights on a GPU, at 65,536 tokens a step:
 
 - Elementwise kernels move more bytes than the matrix products do, as every product is narrow.
-  `torch.compile` fuses them, and the float32 logits (2 GiB a step) are never written.
+  `torch.compile` fuses them, and the float32 logits (2 GiB a step) need not be written at all.
 - A compiled step is some 200 kernels of 30 µs or more, so that the host stays ahead of the device
   without CUDA graphs. It does so because nothing in a step waits: batches are gathered on the
   device (`DeviceBatches`), Muon takes all matrices of a shape at once (`BatchedMuon`), AdamW is
-  fused, the learning rate is a plain number of an optimizer that is not compiled, and the loss
-  is read once in LOG_EVERY steps.
+  fused, and the loss is read once in LOG_EVERY steps. The optimizers are not compiled: a learning
+  rate that changes would have them compiled anew (pytorch/pytorch#107076).
 """
 
 from __future__ import annotations

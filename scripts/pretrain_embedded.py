@@ -7,8 +7,8 @@
     python scripts/pretrain_embedded.py --corpus corpus.npz --run long --minutes 7
 
 Takes a GPU where there is one. The learning rate follows the budget, `--minutes` or `--steps`, so
-that the training always ends annealed; minutes already spent count. The model is written to
-`--output`, by default not into the package: `--output src/luthier/models/embedded` does that.
+that the training always ends annealed; minutes already spent count. The model comes to lie in
+runs/embedded. Only `--output src/luthier/models/embedded` writes it into the package.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def parse_options() -> argparse.Namespace:
     run.add_argument("--seed", type=int, help="of the order of the data")
     run.add_argument("--compile", choices=("auto", "on", "off"), default="auto")
     run.add_argument("--tiny", action="store_true", help="a toy, in seconds, to try the loop")
-    run.add_argument("--checkpoint", type=Path, help="by default OUTPUT-checkpoint")
+    run.add_argument("--checkpoint", type=Path, default=Path("runs/embedded-checkpoint"))
     run.add_argument("--checkpoint-seconds", type=float, default=30.0)
     run.add_argument("--output", type=Path, default=Path("runs/embedded"))
     options = parser.parse_args()
@@ -134,12 +134,11 @@ def train(corpus: Corpus, options: argparse.Namespace) -> None:
     else:
         model = build_model(corpus.tokenizer, TINY if options.tiny else EMBEDDED)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    folder = options.checkpoint or options.output.with_name(f"{options.output.name}-checkpoint")
     training = Pretraining(
         model,
         corpus,
         choose_settings(options),
-        folder,
+        options.checkpoint,
         checkpoint_seconds=options.checkpoint_seconds,
     )
     training.resume()

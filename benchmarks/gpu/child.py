@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import gc
 import time
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from luthier import device
-
-
-def choose_precision() -> Literal["float32", "bfloat16"]:
-    """bfloat16 on a GPU that computes it; float32 on a processor, whichever is faster there."""
-    capable = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bfloat16" if capable else "float32"
 
 
 def start_clock() -> float:

@@ -55,7 +55,7 @@ class Peer:
         values = build_values(first, self._job["model"], checkpointing=False, flash=flash)
         recipe = parse_recipe(values, source="benchmark").recipe
         device.allow_tf32(recipe.tf32 is not False)
-        precision = child.choose_precision()
+        precision = device.usual_precision()
         tokenizer = load_tokenizer(recipe.base_model).tokenizer
         accelerator = build_accelerator(recipe, RunLayout(Path(self._job["output"])), precision)
         built = build_model(

@@ -86,7 +86,7 @@ class Peer:
         self._started_alike = False
 
     def build(self) -> dict[str, Any]:
-        precision = child.choose_precision()
+        precision = device.usual_precision()
         steps = self._job["steps"]
         self._data = {length: draw_data(case, steps) for length, case in self._cases.items()}
         pairs = self._first.method == "dpo"

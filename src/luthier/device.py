@@ -62,6 +62,12 @@ def has_bfloat16() -> bool:
     return not torch.cuda.is_available() or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
+def usual_precision() -> Precision:
+    """bfloat16 on a GPU that computes it and float32 elsewhere, as most tools take them."""
+    on_gpu = describe_device().kind == "cuda" and has_bfloat16()
+    return "bfloat16" if on_gpu else "float32"
+
+
 def allow_tf32(allowed: bool) -> None:
     """Let float32 matrix products round to TF32 on a GPU."""
     torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -325,11 +325,15 @@ def test_the_script_killed_by_sigkill_and_started_again_writes_the_same_model(
 
     def arguments(name: str) -> list[str]:
         options = ["--tiny", "--steps", "40", "--checkpoint-seconds", "0"]
-        places = ["--corpus", str(tmp_path / "corpus.npz"), "--output", str(tmp_path / name)]
-        return [script, *options, *places]
+        places = {"corpus": "corpus.npz", "output": name, "checkpoint": f"{name}-checkpoint"}
+        for key, place in places.items():
+            options += [f"--{key}", str(tmp_path / place)]
+        return [script, *options]
 
     import pretrain_embedded
 
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "README.md").write_text("a card")
     monkeypatch.setattr(sys, "argv", arguments("whole"))
     assert pretrain_embedded.main() == 0
 
@@ -348,6 +352,7 @@ def test_the_script_killed_by_sigkill_and_started_again_writes_the_same_model(
         load_file(tmp_path / name / "model.safetensors") for name in ("whole", "killed")
     )
     assert_equal_weights(killed, whole)
+    assert (tmp_path / "whole" / "README.md").read_text() == "a card"
     records = [
         json.loads((tmp_path / name / "training.json").read_text()) | {"minutes": 0}
         for name in ("whole", "killed")

@@ -45,7 +45,13 @@ def place() -> torch.device:
 
 @pytest.fixture(autouse=True)
 def _exact_and_seeded() -> Iterator[None]:
-    """Float32 products are float32's, and every test draws the same numbers."""
+    """Float32 products are float32's, and every test draws the same numbers.
+
+    What a test asks of the order of sums ends with it.
+    """
     torch.manual_seed(0)
+    ordered = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
     with device.exact_products():
         yield
+    torch.use_deterministic_algorithms(ordered, warn_only=warns)

@@ -51,8 +51,10 @@ class Run:
 
     @property
     def moments(self) -> dict[str, Tensor]:
+        """All of the state but the count of steps, which PyTorch's plain AdamW keeps elsewhere."""
         state: dict[str, Any] = self.optimizer.state[self.weight]
-        return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        return {name: tensor for name, tensor in tensors.items() if tensor.ndim > 0}
 
 
 def compare(found: Tensor, expected: Tensor) -> float:

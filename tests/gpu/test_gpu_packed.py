@@ -166,7 +166,8 @@ def test_checkpointed_layers_are_worked_out_anew_with_the_same_bytes(
 def test_shared_heads_under_a_mask_never_hold_all_scores(
     dtype: torch.dtype, window: int | None, place: torch.device
 ) -> None:
-    # PyTorch's fallback does, without a word: 16 heads of 8192² scores are 2 or 4 GiB.
+    # PyTorch's fallback does, without a word: 16 heads' scores of 3584 by 7680 tokens are 0.8 GiB
+    # in bfloat16 and 1.6 in float32, each of the several times that it holds them.
     query = torch.randn(1, 16, 8192, 64, device=place, dtype=dtype, requires_grad=True)
     key, value = (
         torch.randn(1, 2, 8192, 64, device=place, dtype=dtype, requires_grad=True) for _ in range(2)
@@ -181,4 +182,4 @@ def test_shared_heads_under_a_mask_never_hold_all_scores(
     )  # fmt: skip
     with device.fixed_order():
         out.sum().backward()
-    assert device.measure_peak_memory_bytes() - before < 1.5 * 2**30
+    assert device.measure_peak_memory_bytes() - before < 0.75 * 2**30
