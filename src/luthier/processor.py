@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from luthier.control_groups import read_core_limit, read_memory_limit_bytes
+
 CPUINFO = Path("/proc/cpuinfo")
-CONTROL_GROUP = Path("/sys/fs/cgroup")
 # Where the processor does not tell: a server's clock under full load.
 ASSUMED_HERTZ = 2.5e9
 # How often a thread looks whether the others are done before it sleeps. GNU's OpenMP looks 300,000
@@ -70,9 +71,10 @@ def read_processor(cpuinfo: Path) -> Processor:
     usable = [block for block in blocks if int(block.get("processor", -1)) in allowed]
     first = usable[0] if usable else {}
     clocks = [float(block["cpu MHz"]) * 1e6 for block in usable if "cpu MHz" in block]
+    cores = _count_cores(usable) or len(allowed)
     return Processor(
         name=first.get("model name") or platform.machine() or "cpu",
-        cores=min(_count_cores(usable) or len(allowed), _read_processor_limit()),
+        cores=min(cores, read_core_limit() or cores),
         hertz=max(clocks, default=ASSUMED_HERTZ),
         operations_per_cycle=_count_operations(first),
     )
@@ -81,9 +83,7 @@ def read_processor(cpuinfo: Path) -> Processor:
 def read_memory_bytes() -> int:
     """Memory that this process may use: the system's, or its control group's if smaller."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):
-        total = min(total, int((CONTROL_GROUP / "memory.max").read_text()))
-    return total
+    return min(total, read_memory_limit_bytes() or total)
 
 
 def _list_allowed() -> set[int]:
@@ -99,13 +99,6 @@ def _count_cores(blocks: list[dict[str, str]]) -> int:
             for number, block in enumerate(blocks)
         }
     )
-
-
-def _read_processor_limit() -> int:
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = (CONTROL_GROUP / "cpu.max").read_text().split()
-        return max(1, round(int(quota) / int(period)))
-    return os.cpu_count() or 1
 
 
 def _count_operations(block: dict[str, str]) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from luthier import processor
+from luthier import control_groups, processor
 from luthier.errors import PlanError
 from luthier.plan.machine import devices
 from luthier.plan.machine.device_table import DEVICES, SPELLINGS
@@ -209,7 +209,7 @@ def test_threads_of_one_core_count_once_and_lanes_give_the_rate(
         for number in range(4)
     ]
     (tmp_path / "cpuinfo").write_text("\n".join(blocks), encoding="utf-8")
-    monkeypatch.setattr(processor, "CONTROL_GROUP", tmp_path)
+    monkeypatch.setattr(control_groups, "GROUPS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     read = processor.read_processor(tmp_path / "cpuinfo")
