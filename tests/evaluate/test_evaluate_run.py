@@ -7,6 +7,7 @@ import json
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from luthier.evaluate.run import evaluate_model
 from luthier.evaluate.task import Scored, Summary, Task, TaskOptions
 from luthier.recipe.study import TASK_NAMES
 
-NO_MODEL = EvaluatedModel(None, None)
+NO_MODEL = EvaluatedModel(SimpleNamespace(dtype=torch.float32), None)
 
 
 class Details(dict[str, Any]):
@@ -91,6 +92,7 @@ def test_the_files_have_the_documented_form(use: Any, tmp_path: Path) -> None:
     assert summary == {
         "task": "fake",
         "n": 3,
+        "precision": "float32",
         "metrics": {
             "right": {"value": 1.0, "n": 3, "kind": "yes/no"},
             "rare": {"value": 2.0, "n": 3, "kind": "score"},

@@ -33,6 +33,11 @@ class EvaluatedModel:
         return self.causal.device
 
     @property
+    def precision(self) -> str:
+        """What it computes in: `float32`, `bfloat16`."""
+        return str(self.causal.dtype).removeprefix("torch.")
+
+    @property
     def context_tokens(self) -> int:
         """The longest input that the model was built for."""
         config = self.causal.config.get_text_config()

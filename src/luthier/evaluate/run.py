@@ -67,6 +67,7 @@ def evaluate_model(
         "task": task_name,
         "n": len(examples),
         "seconds": time.perf_counter() - started,
+        "precision": model.precision,
         "metrics": summarise_metrics(task, means, summary, len(examples)),
         **summary.details,
     }
