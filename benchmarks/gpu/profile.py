@@ -66,11 +66,14 @@ def measure(case: Case, folder: Path, record: Record) -> dict[str, Any]:
         trace = str(record.path.resolve().parent / f"{case.name.replace(' ', '-')}.trace.json.gz")
     worker = Worker("benchmarks.gpu.peer_luthier", job, folder)
     try:
-        seconds = max(1.0, record.seconds_left() + GRACE_SECONDS)
-        said = worker.ask("build", seconds)["settings"]
-        found = worker.ask(
-            "profile", seconds, length=case.length, steps=STEPS, checkpointing=False, trace=trace
-        )
+        said = worker.ask("build", limit(record))["settings"]
+        worker.send("profile", length=case.length, steps=STEPS, checkpointing=False, trace=trace)
+        found = worker.receive(limit(record))
     finally:
         worker.close()
     return {"rows_per_step": case.rows, "tokens_per_step": case.step_tokens, **found, "said": said}
+
+
+def limit(record: Record) -> float:
+    """Seconds to wait for an answer."""
+    return max(1.0, record.seconds_left() + GRACE_SECONDS)

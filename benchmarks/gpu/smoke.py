@@ -31,7 +31,7 @@ from luthier import device, doctor
 TESTS = ROOT / "tests" / "gpu"
 INSTALL = "pip install 'luthier[dev]'"
 LONGEST_MESSAGE = 1_500
-LEAST_SECONDS = 15.0  # less is not enough to import what a test needs
+USUAL_SHARE = 1 / 3  # of the longest that a file may take, it takes no more than this as a rule
 
 
 class Suite(NamedTuple):
@@ -82,7 +82,7 @@ def run(record: Record) -> None:
         if missing:
             record.add(file.name, {"not_run": f"needs {', '.join(missing)}: {INSTALL}"})
             continue
-        with record.cell(file.name, LEAST_SECONDS) as found:
+        with record.cell(file.name, USUAL_SHARE * file.seconds) as found:
             found |= run_file(TESTS / file.name, min(file.seconds, record.seconds_left()))
 
 

@@ -195,11 +195,8 @@ CASES: dict[str, dict[str, Any]] = {
     "qlora": {"family": "qwen2", "adapter": DORA, "bits": 4},
     "8-bit base": {"family": "gpt2", "adapter": {}, "bits": 8},
     "dpo": {"family": "qwen2", "adapter": {}, "rl": "dpo"},
-    "ipo": {"family": "gpt2", "adapter": {}, "rl": "ipo"},
-    "simpo": {"family": "qwen2", "adapter": {}, "rl": "simpo"},
     "orpo": {"family": "qwen2", "rl": "orpo"},
     "galore": {"family": "qwen2", "optimizer": "galore_adamw"},
-    "fira": {"family": "gpt2", "optimizer": "fira_adamw"},
 }  # fmt: skip
 
 
