@@ -9,13 +9,14 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from verification.check import relative_error
-from verification.models import FAMILIES, VOCABULARY, build_model
+from verification.models import FAMILIES, VOCABULARY, build_model, name_head
 
 __all__ = [
     "FAMILIES",
     "VOCABULARY",
     "build_model",
     "build_tokenizer",
+    "name_head",
     "relative_error",
     "save_base_model",
 ]

@@ -65,3 +65,9 @@ def build_model(family: str, *, seed: int = 0, dtype: torch.dtype = torch.float6
             if name.endswith("bias"):
                 parameter.normal_(0.0, 0.3)
     return model.eval()
+
+
+def name_head(model: Any) -> str:
+    """The output head's name: GPT-NeoX's is `embed_out` in some versions, `lm_head` in others."""
+    head = model.get_output_embeddings()
+    return next(name for name, module in model.named_modules() if module is head)

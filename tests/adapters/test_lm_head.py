@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from tiny_models import build_model, relative_error
+from tiny_models import build_model, name_head, relative_error
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +23,6 @@ from luthier.objectives.cross_entropy import sum_linear_cross_entropy
 
 FAMILIES = ["gpt2", "gpt_neox", "gemma", "qwen2"]
 IDS = torch.arange(3, 15).reshape(2, 6)
-HEAD = "lm_head"
 
 
 def build(family: str, tied: bool, dtype: torch.dtype = torch.float64) -> Any:
@@ -35,7 +34,7 @@ def attach(model: Any, *, magnitude: bool = False) -> AttachedAdapter:
     adapter = attach_lora(
         model,
         LoraSettings(4, 8, magnitude=magnitude),
-        LoraTargets([HEAD], True),
+        LoraTargets([name_head(model)], True),
         base_model="tiny",
         dtype=model.dtype,
     )
