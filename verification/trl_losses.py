@@ -50,8 +50,12 @@ class WholeLogits:
     def __init__(self, causal: Any) -> None:
         self.causal, self.training = causal, True
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor, **_: Any) -> Any:
+    def __call__(
+        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None, **_: Any
+    ) -> Any:
         logits = self.causal(input_ids, attention_mask=attention_mask, use_cache=False).logits
+        if labels is None:  # earlier versions work them out from the logits themselves
+            return SimpleNamespace(logits=logits)
         kept = labels[:, 1:] != -100
         picked = logits[:, :-1].log_softmax(-1).gather(2, labels[:, 1:, None].clamp(min=0))[..., 0]
         empty = torch.zeros_like(picked)

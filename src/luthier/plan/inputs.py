@@ -99,7 +99,7 @@ def resolve_inputs(
     stated: dict[str, Any] = {
         key: value_for(getattr(section, key), arm)
         for key in PlanInputs._fields
-        if key != "expected"
+        if key in PlanSection.model_fields and key != "expected"
     }
     stated["expected"] = expected_scores(section).get(arm or "")
     for key in _no_longer_true(flags, stated):
