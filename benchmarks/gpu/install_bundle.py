@@ -412,6 +412,10 @@ def run_doctor(target: Path | None) -> int:
     code = subprocess.run(
         [sys.executable, "-P", "-m", "luthier.cli", "doctor"], check=False, env=environment
     ).returncode
+    if code != 0:
+        print(
+            "setup: all is installed, but `luthier doctor` failed, as said above", file=sys.stderr
+        )
     if target is not None:
         print("\nBefore you use it, in each shell:")
         print(f'export PYTHONPATH="{os.pathsep.join(places)}${{PYTHONPATH:+:$PYTHONPATH}}"')

@@ -86,4 +86,7 @@ def _describe_attention(kind: str) -> str:
 def _examine_embedded() -> tuple[str, str]:
     if (EMBEDDED_FOLDER / "model.safetensors").exists():
         return "there", ""
-    return "missing", "python scripts/pretrain_embedded.py --output src/luthier/models/embedded builds it"
+    return (
+        "missing",
+        "python scripts/pretrain_embedded.py --output src/luthier/models/embedded builds it",
+    )

@@ -155,30 +155,47 @@ def wait_for_steps(metrics: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.002)
 
 
-def test_an_interrupted_and_killed_study_ends_as_one_that_was_not(
-    finished: Path, study_file: Path
-) -> None:
-    """First Ctrl-C, then SIGKILL: each time the worker ends with the process that drives it."""
-    folder, errors = study_file.parent / "killed", study_file.parent / "errors.txt"
-    # Its base is scored already: one process less to wait for.
+def copy_untrained(finished: Path, folder: Path) -> Path:
+    """A study whose base is scored already: one process less to wait for."""
     shutil.copytree(finished, folder)
     for name in ("full", "lora"):
         shutil.rmtree(folder / name)
     (folder / "results.csv").unlink()
+    return folder
 
-    def start() -> subprocess.Popen[bytes]:
-        with errors.open("wb") as file:
-            return subprocess.Popen(
-                [*COMMAND, "run", str(study_file), "--output", str(folder)],
-                stdout=subprocess.DEVNULL,
-                stderr=file,
-                start_new_session=True,
-                # A shell's background jobs ignore Ctrl-C, and so would their children.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-            )
 
+def start(study_file: Path, folder: Path, errors: Path, *options: str) -> subprocess.Popen[bytes]:
+    with errors.open("wb") as file:
+        return subprocess.Popen(
+            [*COMMAND, "run", str(study_file), "--output", str(folder), *options],
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            start_new_session=True,
+            # A shell's background jobs ignore Ctrl-C, and so would their children.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+
+def check_same_result(folder: Path, finished: Path) -> None:
+    """The same scores, and the same weights to the bit."""
+    assert read_results(folder) == read_results(finished)
+    for name in (
+        "full/seed-3/model/model.safetensors",
+        "lora/seed-3/adapter/adapter_model.safetensors",
+    ):
+        ours, theirs = load_file(folder / name), load_file(finished / name)
+        assert all(ours[key].equal(theirs[key]) for key in theirs), name
+    assert not list(folder.rglob(".staged-*"))
+
+
+def test_an_interrupted_and_killed_study_ends_as_one_that_was_not(
+    finished: Path, study_file: Path
+) -> None:
+    """First Ctrl-C, then SIGKILL: each time the worker ends with the process that drives it."""
+    folder = copy_untrained(finished, study_file.parent / "killed")
+    errors = study_file.parent / "errors.txt"
     for run, number in (("full/seed-3", signal.SIGINT), ("lora/seed-3", signal.SIGKILL)):
-        driver = start()
+        driver = start(study_file, folder, errors)
         wait_for_steps(folder / run / "metrics.jsonl", driver)
         workers = psutil.Process(driver.pid).children()
         assert workers
@@ -192,15 +209,26 @@ def test_an_interrupted_and_killed_study_ends_as_one_that_was_not(
             assert "Traceback" not in said
             assert "interrupted. Start it again to go on" in said
 
-    assert start().wait() == 0
-    assert read_results(folder) == read_results(finished)
-    for name in (
-        "full/seed-3/model/model.safetensors",
-        "lora/seed-3/adapter/adapter_model.safetensors",
-    ):
-        ours, theirs = load_file(folder / name), load_file(finished / name)
-        assert all(ours[key].equal(theirs[key]) for key in theirs), name
-    assert not list(folder.rglob(".staged-*"))
+    assert start(study_file, folder, errors).wait() == 0
+    check_same_result(folder, finished)
+
+
+def test_two_runs_killed_side_by_side_end_as_those_that_went_one_by_one(
+    finished: Path, study_file: Path
+) -> None:
+    folder = copy_untrained(finished, study_file.parent / "side-by-side")
+    errors = study_file.parent / "errors.txt"
+    driver = start(study_file, folder, errors, "--jobs", "2")
+    for name in ("full", "lora"):
+        wait_for_steps(folder / name / "seed-3" / "metrics.jsonl", driver)
+    workers = psutil.Process(driver.pid).children()
+    assert len(workers) == 2
+    driver.kill()
+    driver.wait()
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
+    assert start(study_file, folder, errors, "--jobs", "2").wait() == 0
+    check_same_result(folder, finished)
 
 
 def test_a_failed_arm_is_recorded_while_the_others_go_on(
