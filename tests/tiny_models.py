@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 from verification.check import relative_error
 from verification.models import FAMILIES, VOCABULARY, build_model, name_head
 
+from luthier.data.batches import TokenizedExample
+
 __all__ = [
     "FAMILIES",
     "VOCABULARY",
     "build_model",
     "build_tokenizer",
+    "make_examples",
     "name_head",
     "relative_error",
     "save_base_model",
@@ -51,3 +55,16 @@ def save_base_model(folder: Path, family: str = "qwen2", **changes: Any) -> Path
     build_model(family, dtype=torch.float32, **changes).save_pretrained(folder)
     build_tokenizer().save_pretrained(folder)
     return folder
+
+
+def make_examples(*lengths: int) -> list[TokenizedExample]:
+    """Random tokens; the second half of each example is supervised."""
+    generator = np.random.default_rng(0)
+    return [
+        TokenizedExample(
+            str(number),
+            generator.integers(3, VOCABULARY, length).astype(np.int32),
+            np.arange(length) >= length // 2,
+        )
+        for number, length in enumerate(lengths)
+    ]

@@ -112,7 +112,7 @@ def take_steps(
     checkpoints: bool = False,
 ) -> list[str]:
     """Two steps of one kind; what went wrong."""
-    from gpu_cases import make_examples
+    from tiny_models import make_examples
     from verification.models import build_model
     from verification.pairs import make_pairs
 

@@ -16,7 +16,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from verification.check import largest
-from verification.models import VOCABULARY
 
 from luthier.data.batches import TokenizedExample
 from luthier.models.packed import PackedModel
@@ -31,19 +30,6 @@ NOISE = {torch.float64: 2e-6, torch.float32: 4e-6, torch.bfloat16: 8e-3}
 needs_gpu = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="a GPU's own: there is none here"
 )
-
-
-def make_examples(*lengths: int) -> list[TokenizedExample]:
-    """Random tokens; the second half of each example is supervised."""
-    generator = np.random.default_rng(0)
-    return [
-        TokenizedExample(
-            str(number),
-            generator.integers(3, VOCABULARY, length).astype(np.int32),
-            np.arange(length) >= length // 2,
-        )
-        for number, length in enumerate(lengths)
-    ]
 
 
 def sum_loss_alone(model: Any, examples: Sequence[TokenizedExample]) -> Tensor:

@@ -20,9 +20,9 @@ from gpu_cases import (
     assert_no_further,
     collect_gradients,
     list_errors,
-    make_examples,
     sum_loss_alone,
 )
+from tiny_models import make_examples
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers import modeling_flash_attention_utils as flash_utils

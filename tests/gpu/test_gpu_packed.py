@@ -12,11 +12,11 @@ from gpu_cases import (
     assert_no_further,
     collect_gradients,
     list_errors,
-    make_examples,
     needs_gpu,
     sum_loss_alone,
     take_attention,
 )
+from tiny_models import make_examples
 from torch import Tensor
 from verification.models import build_model
 from verification.pairs import make_pairs, plain_sums

@@ -9,8 +9,9 @@ import pytest
 import torch
 from bitsandbytes import functional as bnb
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from gpu_cases import assert_no_further, collect_gradients, list_errors, make_examples
+from gpu_cases import assert_no_further, collect_gradients, list_errors
 from peft import LoraConfig, get_peft_model
+from tiny_models import make_examples
 from torch import Tensor
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from verification import layers, peft_models, quantisation

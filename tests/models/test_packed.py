@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import FAMILIES, VOCABULARY, build_model, relative_error
+from tiny_models import FAMILIES, VOCABULARY, build_model, make_examples, relative_error
 from torch import Tensor, nn
 
 from luthier.adapters.attach_lora import LoraTargets, attach_lora
@@ -31,19 +31,6 @@ ROUNDING = ("gemma", "gemma2", "cohere")
 
 def tolerance(family: str) -> float:
     return 2e-6 if family in ROUNDING else 1e-9
-
-
-def make_examples(*lengths: int) -> list[TokenizedExample]:
-    """Random tokens; the second half of each example is supervised."""
-    generator = np.random.default_rng(0)
-    return [
-        TokenizedExample(
-            str(number),
-            generator.integers(3, VOCABULARY, length).astype(np.int32),
-            np.arange(length) >= length // 2,
-        )
-        for number, length in enumerate(lengths)
-    ]
 
 
 def plain_logits(model: nn.Module, example: TokenizedExample) -> Tensor:

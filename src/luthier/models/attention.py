@@ -13,6 +13,7 @@ Shapes: `H` query heads, `K` key heads, `T` tokens of the row, `E` width of a he
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -89,24 +90,35 @@ def packed_attention(
     Returns:
         (1, T, H, E) and None, as transformers expects.
     """
+    attend = partial(
+        _attend_row,
+        lengths=segment_lengths or (query.shape[2],),
+        branches=branches,
+        dropout=dropout,
+        scaling=scaling,
+        sliding_window=sliding_window,
+    )
     if compiles_by_shape(query):
         # PyTorch's kernel for bfloat16 is the slower one on a processor, and its backward pass
         # keeps four MiB for every length that it has not met before.
         with torch.autocast("cpu", enabled=False):
-            attended = packed_attention(
-                module,
-                query.float(),
-                key.float(),
-                value.float(),
-                attention_mask,
-                dropout,
-                scaling,
-                sliding_window,
-                segment_lengths,
-                branches,
-            )
-        return attended[0].to(torch.bfloat16), None
-    lengths = segment_lengths or (query.shape[2],)
+            out = attend(query.float(), key.float(), value.float())
+        return out.to(torch.bfloat16), None
+    return attend(query, key, value), None
+
+
+def _attend_row(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    lengths: tuple[int, ...],
+    branches: int,
+    dropout: float,
+    scaling: float | None,
+    sliding_window: int | None,
+) -> Tensor:
+    """(1, T, H, E): causal attention within each segment of one row."""
     if branches:
         groups = _list_branches(lengths, branches)
         return torch.cat(
@@ -122,7 +134,7 @@ def packed_attention(
                 for branch in groups
             ],
             dim=1,
-        ), None
+        )
     if len(set(lengths)) == 1:
         # Equal lengths: one call over a batch of segments instead of one call a segment.
         count, length = len(lengths), lengths[0]
@@ -131,7 +143,7 @@ def packed_attention(
             for tensor in (query, key, value)
         )
         out_SHLE = _attend(q, k, v, dropout, scaling, sliding_window)
-        return out_SHLE.transpose(1, 2).flatten(0, 1).unsqueeze(0), None
+        return out_SHLE.transpose(1, 2).flatten(0, 1).unsqueeze(0)
     outputs = [
         _attend(q, k, v, dropout, scaling, sliding_window).transpose(1, 2)
         for q, k, v in zip(
@@ -141,7 +153,7 @@ def packed_attention(
             strict=True,
         )
     ]
-    return torch.cat(outputs, dim=1), None
+    return torch.cat(outputs, dim=1)
 
 
 class _Branch(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from luthier.plan.machine.hardware import Device, Sharding
-from luthier.plan.work.engines import EngineTraits
+from luthier.plan.work.engines import EngineTraits, computes_in_half
 from luthier.recipe.resolve import quantised_bits, resolve_bf16
 from luthier.recipe.schema import Recipe
 
@@ -56,6 +56,4 @@ def _compute_bytes(recipe: Recipe, device: Device, traits: EngineTraits) -> int:
     wanted = resolve_bf16(recipe)
     if wanted != "auto":
         return 2 if wanted else 4
-    # Without bfloat16 our loop computes in float32, the others in a GPU's float16.
-    falls_back = device.kind != "cpu" and not traits.trains_in_float32
-    return 2 if device.has_bf16 or falls_back else 4
+    return 2 if computes_in_half(device, traits) else 4

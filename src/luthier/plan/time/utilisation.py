@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from luthier.plan.figure import Figure
 from luthier.plan.machine.hardware import Device
-from luthier.plan.work.engines import ENGINES
+from luthier.plan.work.engines import ENGINES, computes_in_half
 from luthier.plan.work.workload import Engine
 from luthier.recipe.resolve import resolve_bf16
 from luthier.recipe.schema import Recipe
@@ -136,9 +136,7 @@ def choose_precision(recipe: Recipe, device: Device, engine: Engine = "luthier")
     """
     wanted = resolve_bf16(recipe)
     if wanted == "auto":
-        falls_back = device.kind != "cpu" and not ENGINES[engine].trains_in_float32
-        half = device.has_bf16 or falls_back
-        return "bfloat16" if half else "float32"
+        return "bfloat16" if computes_in_half(device, ENGINES[engine]) else "float32"
     return "bfloat16" if wanted else "float32"
 
 

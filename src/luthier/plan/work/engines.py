@@ -16,7 +16,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from luthier.plan.machine.hardware import Device
 from luthier.plan.work.workload import Engine
+
+
+def computes_in_half(device: Device, traits: EngineTraits) -> bool:
+    """Whether `bf16: auto` means 16 bits: bfloat16, or where a GPU has none the others' float16."""
+    return device.has_bf16 or (device.kind != "cpu" and not traits.trains_in_float32)
 
 
 class EngineTraits(NamedTuple):
